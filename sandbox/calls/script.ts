@@ -1,0 +1,41 @@
+/** A call of the sandbox: what Webex says of it, and, when its words are known, what is said on it. */
+export interface SampleCall {
+  /** The Webex task ID. A UUID. */
+  taskId: string;
+  /** What it is there to show. */
+  title: string;
+  task: {
+    status: 'completed' | 'abandoned' | 'assigned';
+    direction: 'inbound' | 'outbound';
+    origin: string;
+    destination: string;
+    queue?: string;
+    agent?: string;
+    captureRequested: boolean | null;
+    /** How long before the sandbox started the call began. */
+    minutesAgo: number;
+  };
+  /** Absent: the call never gets one. */
+  recording?: {
+    /** File in `sandbox/calls/audio/`. */
+    file: string;
+    /** How Webex serves it. */
+    servedAs: 'wav' | 'mp3' | 'mulaw-wav';
+    /** How often the captures query answers with nothing before the recording is there. Default 0. */
+    emptyLooks?: number;
+    /** Two channels that carry the same sound. */
+    duplicatedMono?: boolean;
+  };
+  /** Known words with times in ms, by channel (0 caller/customer, 1 agent). Absent: nobody wrote them down. */
+  script?: ScriptLine[];
+  /** What the CRM decision should be; the tests compare. */
+  scenario?: string;
+}
+
+export interface ScriptLine {
+  channel: 0 | 1;
+  speaker: 'customer' | 'agent';
+  startMs: number;
+  endMs: number;
+  text: string;
+}

@@ -1,0 +1,67 @@
+import type { CallDetails } from '../../domain/call.ts';
+
+/** A system that calls come from. */
+export interface CallSource {
+  readonly name: string;
+
+  /**
+   * One page of the window's telephony calls, oldest first, open ones included.
+   *
+   * @throws SOURCE_PAGE_STUCK when the source repeats a page so that reading on would never end
+   */
+  listCalls(request: ListCalls): Promise<CallPage>;
+
+  /** The call's recording, or undefined while the source has none to give. */
+  findRecording(callId: string, signal: AbortSignal): Promise<RecordingLink | undefined>;
+
+  /**
+   * Opens the recording's bytes from `offset` on.
+   *
+   * @returns what the source answered; `offset` is 0 when it does not serve ranges
+   * @throws RECORDING_LINK_EXPIRED when the link has to be asked for again
+   */
+  openRecording(link: RecordingLink, options: { offset: number; signal: AbortSignal }): Promise<RecordingStream>;
+}
+
+export interface ListCalls {
+  /** Inclusive, epoch ms. */
+  fromMs: number;
+  /** Exclusive, epoch ms. */
+  toMs: number;
+  cursor?: CallCursor;
+  signal: AbortSignal;
+}
+
+/** Where the next page starts. Small and plain: it travels through Temporal's history. */
+export interface CallCursor {
+  fromMs: number;
+  /** Calls already read that the next page would show again. */
+  seen: string[];
+}
+
+export interface CallPage {
+  calls: CallDetails[];
+  /** Absent on the last page. */
+  next?: CallCursor;
+}
+
+export interface RecordingLink {
+  recordingId: string;
+  fileName: string;
+  /** Signed and short-lived: never logged, never stored. */
+  url: string;
+  startedAtMs?: number;
+  stoppedAtMs?: number;
+  /** Who is on each channel of a two-channel recording, in channel order. */
+  channels?: ('agent' | 'customer')[];
+}
+
+export interface RecordingStream {
+  body: AsyncIterable<Uint8Array>;
+  /** Where in the file `body` starts. */
+  offset: number;
+  /** Size of the whole file, where the source says it. */
+  totalBytes?: number;
+  contentType?: string;
+}
+

@@ -1,0 +1,12 @@
+/** Queries the call table in place. */
+export interface Warehouse {
+  /** How many records the call table holds, as the query engine sees it. */
+  countCalls(options?: { signal?: AbortSignal }): Promise<CallTableCounts>;
+}
+
+export interface CallTableCounts {
+  totalRecords: number;
+  withRecording: number;
+  withTranscript: number;
+  withAnalysis: number;
+}

@@ -1,0 +1,224 @@
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+import { messageOf } from './domain/errors.ts';
+import { DEFAULT_SETTINGS, type ProjectSettings } from './domain/settings.ts';
+
+/**
+ * Every setting of an installation, read from environment variables and validated at once.
+ *
+ * `SETTINGS` is the one list: `.env.example` and the README's table are checked against it.
+ */
+
+const text = z.string().trim().min(1);
+const url = z.url({ protocol: /^https?$/, error: 'must be an http(s) URL' }).transform((value) => value.replace(/\/+$/, ''));
+const port = z.coerce.number().int().min(0).max(65_535);
+const whole = z.coerce.number().int().positive();
+const flag = z.enum(['true', 'false'], { error: 'must be true or false' }).transform((value) => value === 'true');
+const duration = z
+  .string()
+  .regex(/^\d+(s|m|h|d)$/, 'must be a whole number followed by s, m, h or d, e.g. 15m')
+  .transform((value) => Number.parseInt(value, 10) * { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[value.at(-1) as 's' | 'm' | 'h' | 'd']);
+
+interface Setting<S extends z.ZodType = z.ZodType> {
+  schema: S;
+  /** Group heading in the documentation. */
+  group: string;
+  about: string;
+  /** As it would stand in the environment. None: required, unless `optional`. */
+  default?: string;
+  optional?: true;
+  secret?: true;
+}
+
+const setting = <S extends z.ZodType, const O extends Omit<Setting, 'schema'>>(schema: S, options: O): { schema: S } & O => ({ schema, ...options });
+
+export const SETTINGS = {
+  TEMPORAL_ADDRESS: setting(text, { group: 'Temporal', about: 'Host and port of the Temporal frontend.', default: '127.0.0.1:7233' }),
+  TEMPORAL_NAMESPACE: setting(text, { group: 'Temporal', about: 'Namespace for all workflows.', default: 'default' }),
+  TEMPORAL_API_KEY: setting(text, { group: 'Temporal', about: 'API key of Temporal Cloud; turns TLS on.', optional: true, secret: true }),
+  TEMPORAL_TLS: setting(flag, { group: 'Temporal', about: 'Connect with TLS.', default: 'false' }),
+  AFTERCALL_KEYS: setting(text, {
+    group: 'Temporal',
+    about: 'Key ring for payloads and stored tokens: `id:base64` pairs of 32-byte keys, comma-separated. The first encrypts, all decrypt.',
+    secret: true,
+  }),
+
+  DATABASE_URL: setting(z.string().regex(/^(postgres(ql)?:\/\/|pglite:)/, 'must start with postgres:// (or pglite: for the embedded one)'), {
+    group: 'Database',
+    about: '`postgres://user:password@host/database` (15 or later), or `pglite:<folder>` embedded in one process.',
+    secret: true,
+  }),
+
+  S3_BUCKET: setting(text, { group: 'Objects', about: 'Bucket for recordings, transcripts and records.', optional: true }),
+  OBJECTS_DIR: setting(text, { group: 'Objects', about: 'A folder instead of a bucket.', optional: true }),
+  AWS_REGION: setting(text, { group: 'Objects', about: 'Region of S3, Glue and Athena.', default: 'ap-southeast-1' }),
+  AWS_ENDPOINT_URL: setting(url, { group: 'Objects', about: 'An S3-compatible endpoint instead of AWS.', optional: true }),
+
+  GLUE_DATABASE: setting(text, { group: 'Catalogue', about: 'Glue database of the call table.', default: 'aftercall' }),
+  GLUE_TABLE: setting(text, { group: 'Catalogue', about: 'Name of the call table.', default: 'calls' }),
+  WAREHOUSE: setting(z.enum(['duckdb', 'athena']), {
+    group: 'Catalogue',
+    about: '`duckdb` queries the folder in process, `athena` the bucket. Default: by where the objects lie.',
+    optional: true,
+  }),
+  ATHENA_WORKGROUP: setting(text, { group: 'Catalogue', about: 'Athena workgroup.', default: 'primary' }),
+  ATHENA_OUTPUT: setting(z.string().regex(/^s3:\/\//, 'must start with s3://'), { group: 'Catalogue', about: 'Where Athena writes results, `s3://…`.', optional: true }),
+
+  WEBEX_BASE_URL: setting(url, { group: 'Webex Contact Center', about: 'API of your data centre.' }),
+  WEBEX_TOKEN_URL: setting(url, { group: 'Webex Contact Center', about: 'OAuth token endpoint.', default: 'https://webexapis.com/v1/access_token' }),
+  WEBEX_CLIENT_ID: setting(text, { group: 'Webex Contact Center', about: 'Service App or integration client ID.' }),
+  WEBEX_CLIENT_SECRET: setting(text, { group: 'Webex Contact Center', about: 'Its secret.', secret: true }),
+  WEBEX_REFRESH_TOKEN: setting(text, {
+    group: 'Webex Contact Center',
+    about: 'First refresh token. Later ones are stored in the database, encrypted; a changed value here replaces them.',
+    secret: true,
+  }),
+  WEBEX_ORG_ID: setting(text, { group: 'Webex Contact Center', about: 'Organisation ID; default: the one of the token.', optional: true }),
+  WEBEX_REQUESTS_PER_MINUTE: setting(whole, { group: 'Webex Contact Center', about: 'API limit for the client ID, kept by each process.', default: '300' }),
+  WEBEX_WEBHOOK_SECRET: setting(text, { group: 'Webex Contact Center', about: 'Secret of the webhook subscription; webhooks are refused without it.', optional: true, secret: true }),
+
+  OPENAI_BASE_URL: setting(url, { group: 'Speech and language', about: 'OpenAI or any server that speaks its API.', default: 'https://api.openai.com/v1' }),
+  OPENAI_API_KEY: setting(text, { group: 'Speech and language', about: 'Its key.', secret: true }),
+  STT_BASE_URL: setting(url, { group: 'Speech and language', about: 'Another server for transcription; default: OPENAI_BASE_URL.', optional: true }),
+  STT_API_KEY: setting(text, { group: 'Speech and language', about: 'Its key; default: OPENAI_API_KEY.', optional: true, secret: true }),
+  STT_MODEL: setting(text, { group: 'Speech and language', about: 'Transcription model.', default: 'gpt-4o-transcribe-diarize' }),
+  LLM_MODEL: setting(text, { group: 'Speech and language', about: 'Model for analysis and CRM facts.', default: 'gpt-5-mini' }),
+  PRICES_FILE: setting(text, { group: 'Speech and language', about: 'JSON price list instead of the built-in one.', optional: true }),
+  FFMPEG_PATH: setting(text, { group: 'Speech and language', about: 'The ffmpeg program.', default: 'ffmpeg' }),
+
+  SFDC_URL: setting(url, { group: 'Salesforce', about: 'My Domain URL.' }),
+  SFDC_CLIENT_ID: setting(text, { group: 'Salesforce', about: 'Consumer key of the connected app.' }),
+  SFDC_CLIENT_SECRET: setting(text, { group: 'Salesforce', about: 'Consumer secret, for client-credentials sign-in.', optional: true, secret: true }),
+  SFDC_USERNAME: setting(text, { group: 'Salesforce', about: 'User to act as, for JWT sign-in.', optional: true }),
+  SFDC_PRIVATE_KEY: setting(text, { group: 'Salesforce', about: 'PEM private key (or a path to it), for JWT sign-in.', optional: true, secret: true }),
+  SFDC_AUDIENCE: setting(url, { group: 'Salesforce', about: 'JWT audience; https://test.salesforce.com for sandboxes.', default: 'https://login.salesforce.com' }),
+  SFDC_API_VERSION: setting(z.string().regex(/^\d+\.0$/, 'must look like 68.0'), { group: 'Salesforce', about: 'REST and SOAP API version.', default: '68.0' }),
+  SFDC_EXTERNAL_ID_FIELD: setting(text, { group: 'Salesforce', about: 'Unique external ID field on Lead and Task that holds the call ID.', default: 'Aftercall_Id__c' }),
+  SFDC_BRN_FIELD: setting(text, { group: 'Salesforce', about: 'Field on Lead and Account for the business registration number.', default: 'BRN__c' }),
+  SFDC_REVENUE_FLAG_FIELD: setting(text, { group: 'Salesforce', about: 'Checkbox on Account that marks revenue-flagged customers.', default: 'Revenue_Flagged__c' }),
+  SFDC_CONVERTED_STATUS: setting(text, { group: 'Salesforce', about: 'Lead status that means converted.', default: 'Closed - Converted' }),
+
+  API_HOST: setting(text, { group: 'API and worker', about: 'Address the API listens on.', default: '127.0.0.1' }),
+  API_PORT: setting(port, { group: 'API and worker', about: 'Port of the API.', default: '8080' }),
+  API_TOKEN: setting(z.string().min(16, 'must have at least 16 characters'), { group: 'API and worker', about: 'Bearer token that guards the API.', secret: true }),
+  API_PUBLIC_URL: setting(url, { group: 'API and worker', about: 'How people reach the API; default: its listening address.', optional: true }),
+  TEMPORAL_UI_URL: setting(url, { group: 'API and worker', about: "Temporal's UI: linked to, and allowed to use the codec endpoint.", optional: true }),
+  WORKER_HEALTH_PORT: setting(port, { group: 'API and worker', about: 'Health and readiness of the worker.', default: '8081' }),
+  WORKER_METRICS_PORT: setting(port, { group: 'API and worker', about: 'Prometheus metrics of the Temporal SDK.', default: '9464' }),
+  WORKER_QUEUES: setting(text, { group: 'API and worker', about: 'Which queues this process serves, comma-separated: workflows, recordings, llm, crm.', default: 'workflows,recordings,llm,crm' }),
+  WORKFLOW_BUNDLE: setting(text, { group: 'API and worker', about: 'Bundle of the workflows made by `npm run build`; default: bundle at start.', optional: true }),
+  SHUTDOWN_GRACE: setting(duration, { group: 'API and worker', about: 'How long running activities may go on after SIGTERM.', default: '25s' }),
+  MAX_RECORDING_MB: setting(whole, { group: 'API and worker', about: 'Larger recordings are refused.', default: '500' }),
+  RECORDINGS_PER_SECOND: setting(z.coerce.number().positive(), { group: 'API and worker', about: 'Server-side start rate of the recordings queue.', default: '20' }),
+  LLM_PER_SECOND: setting(z.coerce.number().positive(), { group: 'API and worker', about: 'Server-side start rate of the speech and language queue.', default: '10' }),
+  CRM_PER_SECOND: setting(z.coerce.number().positive(), { group: 'API and worker', about: 'Server-side start rate of the CRM queue.', default: '5' }),
+  LOG_LEVEL: setting(z.enum(['debug', 'info', 'warn', 'error']), { group: 'API and worker', about: 'debug, info, warn or error.', default: 'info' }),
+
+  INGEST_EVERY: setting(duration, { group: 'Schedule', about: 'How often a window is read. Ignored with INGEST_CRON.', default: '15m' }),
+  INGEST_CRON: setting(text, { group: 'Schedule', about: 'Cron expression instead of an interval, in UTC.', optional: true }),
+  INGEST_OVERLAP: setting(z.enum(['skip', 'buffer_one', 'buffer_all', 'allow_all']), { group: 'Schedule', about: 'What happens when a window is due while one runs.', default: 'buffer_one' }),
+  INGEST_CATCHUP: setting(duration, { group: 'Schedule', about: 'Windows missed longer ago than this are not made up for.', default: '1d' }),
+  INGEST_SETTLE: setting(duration, { group: 'Schedule', about: 'How long a run waits for its calls before it reports the rest as in progress.', default: '1h' }),
+
+  MINUTES_BACK: setting(whole, { group: 'Project', about: 'How far back a window reaches, in minutes.', default: String(DEFAULT_SETTINGS.minutesBack) }),
+  AUTO_PROCESS: setting(flag, { group: 'Project', about: 'false: calls wait for approval before anything is fetched.', default: 'true' }),
+  SKIP_PROCESSED: setting(flag, { group: 'Project', about: 'false: process calls again that were processed before.', default: 'true' }),
+  TRANSCRIBE: setting(flag, { group: 'Project', about: 'Transcribe recordings.', default: 'true' }),
+  REGISTER_GLUE: setting(flag, { group: 'Project', about: 'Register partitions in Glue.', default: 'true' }),
+  RUN_ANALYSIS: setting(flag, { group: 'Project', about: 'Grade transcripts.', default: 'true' }),
+  RUN_CRM_ACTIONS: setting(flag, { group: 'Project', about: 'Act in Salesforce.', default: 'true' }),
+  CRM_APPROVAL: setting(z.enum(['never', 'risky', 'always']), { group: 'Project', about: 'Which CRM actions wait for a person: never, risky (touching existing records) or always.', default: 'never' }),
+  MIN_TURNS_TO_GRADE: setting(whole, { group: 'Project', about: 'Calls with fewer turns are not graded.', default: String(DEFAULT_SETTINGS.minTurnsToGrade) }),
+  RECORDING_FIRST_LOOK: setting(duration, { group: 'Project', about: 'First wait for a recording that is not published; doubles up to 15m.', default: '30s' }),
+  RECORDING_DEADLINE: setting(duration, { group: 'Project', about: 'After this a missing recording counts as never coming.', default: '6h' }),
+  LANGUAGE: setting(text, { group: 'Project', about: 'Language of the calls (BCP-47); default: detected.', optional: true }),
+  BRN_FORMATS: setting(text, { group: 'Project', about: 'Regular expressions for business registration numbers, separated by spaces.', default: DEFAULT_SETTINGS.brnFormats.join(' ') }),
+  MANAGED_ACCOUNTS_OWNER: setting(text, { group: 'Project', about: 'Salesforce user or queue ID for revenue-flagged customers.', optional: true }),
+  CONSUMER_HOTLINE: setting(text, { group: 'Project', about: 'Phone number for consumers.', optional: true }),
+  PASS_PERCENT: setting(z.coerce.number().min(0).max(100), { group: 'Project', about: 'Score at which a call passes.', default: String(DEFAULT_SETTINGS.passPercent) }),
+} as const satisfies Record<string, Setting>;
+
+type Settings = typeof SETTINGS;
+export type SettingName = keyof Settings;
+type Value<S> = S extends { schema: infer Z extends z.ZodType; optional: true } ? z.output<Z> | undefined : S extends { schema: infer Z extends z.ZodType } ? z.output<Z> : never;
+
+/** The validated settings, under the names they have in the environment. */
+export type Config = { [K in SettingName]: Value<Settings[K]> };
+
+/** All that is wrong with the settings, in one error. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly problems: string[];
+
+  constructor(problems: string[]) {
+    super(`${problems.length === 1 ? 'One setting is' : `${problems.length} settings are`} missing or wrong:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`);
+    this.problems = problems;
+  }
+}
+
+/**
+ * Reads and validates the settings.
+ *
+ * @throws ConfigError naming every problem; values of secrets are never repeated
+ */
+export const loadConfig = (env: Record<string, string | undefined> = process.env): Config => {
+  const problems: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [name, spec] of Object.entries(SETTINGS) as [SettingName, Setting][]) {
+    // An empty variable is how compose files and shells say "not set".
+    const raw = env[name]?.trim() || spec.default;
+    if (raw === undefined) {
+      if (!spec.optional) problems.push(`${name} is not set. ${spec.about}`);
+      continue;
+    }
+    const parsed = spec.schema.safeParse(raw);
+    if (parsed.success) values[name] = parsed.data;
+    else problems.push(`${name} ${parsed.error.issues.map((issue) => issue.message).join('; ')}${spec.secret ? '' : ` (it is ${JSON.stringify(raw)})`}. ${spec.about}`);
+  }
+  problems.push(...crossChecks(values as Partial<Config>));
+  if (problems.length > 0) throw new ConfigError(problems);
+  return values as Config;
+};
+
+const crossChecks = (config: Partial<Config>): string[] => {
+  const problems: string[] = [];
+  if (!config.S3_BUCKET && !config.OBJECTS_DIR) problems.push('Neither S3_BUCKET nor OBJECTS_DIR is set. One says where objects go.');
+  if (config.S3_BUCKET && config.OBJECTS_DIR) problems.push('Both S3_BUCKET and OBJECTS_DIR are set. Only one can hold the objects.');
+  const warehouse = config.WAREHOUSE ?? (config.S3_BUCKET ? 'athena' : 'duckdb');
+  if (warehouse === 'athena' && !config.ATHENA_OUTPUT) problems.push('ATHENA_OUTPUT is not set, but Athena answers the queries. Where Athena writes results, `s3://…`.');
+  if (warehouse === 'duckdb' && config.S3_BUCKET) problems.push('WAREHOUSE=duckdb reads a folder, but the objects are in S3. Use athena.');
+  if (!config.SFDC_CLIENT_SECRET && !(config.SFDC_USERNAME && config.SFDC_PRIVATE_KEY)) {
+    problems.push('Salesforce sign-in needs SFDC_CLIENT_SECRET (client credentials), or SFDC_USERNAME and SFDC_PRIVATE_KEY (JWT).');
+  }
+  for (const pattern of config.BRN_FORMATS?.split(/\s+/) ?? []) {
+    try {
+      new RegExp(pattern);
+    } catch (error) {
+      problems.push(`BRN_FORMATS: ${messageOf(error)}.`);
+    }
+  }
+  return problems;
+};
+
+/** The default project's settings as this installation configures them. */
+export const projectSettings = (config: Config): ProjectSettings => ({
+  minutesBack: config.MINUTES_BACK,
+  autoProcess: config.AUTO_PROCESS,
+  skipProcessed: config.SKIP_PROCESSED,
+  transcribe: config.TRANSCRIBE,
+  registerGlue: config.REGISTER_GLUE,
+  runAnalysis: config.RUN_ANALYSIS,
+  runCrmActions: config.RUN_CRM_ACTIONS,
+  crmApproval: config.CRM_APPROVAL,
+  minTurnsToGrade: config.MIN_TURNS_TO_GRADE,
+  recordingFirstLookSeconds: config.RECORDING_FIRST_LOOK / 1_000,
+  recordingDeadlineMinutes: config.RECORDING_DEADLINE / 60_000,
+  ...(config.LANGUAGE ? { language: config.LANGUAGE } : {}),
+  brnFormats: config.BRN_FORMATS.split(/\s+/),
+  managedAccountsOwner: config.MANAGED_ACCOUNTS_OWNER ?? '',
+  consumerHotline: config.CONSUMER_HOTLINE ?? '',
+  passPercent: config.PASS_PERCENT,
+});
+
+/** A PEM text given as such or as the path of a file. */
+export const readPem = (value: string): string => (value.includes('-----BEGIN') ? value.replaceAll('\\n', '\n') : readFileSync(value, 'utf8'));

@@ -1,0 +1,318 @@
+import { type Selectable, sql } from 'kysely';
+import type { Analysis } from '../domain/analysis.ts';
+import {
+  type Attention,
+  type CallDetails,
+  type CallKey,
+  type CallResult,
+  type CallState,
+  type CallVersion,
+  hasEnded,
+} from '../domain/call.ts';
+import { AftercallError } from '../domain/errors.ts';
+import type { CrmResult } from '../domain/crm-rules.ts';
+import { type Step, stepsFrom } from '../domain/steps.ts';
+import { type Database, json } from './database.ts';
+import type { CallsTable, CallVersionsTable, StoredDelivery, StoredMetadata, StoredRecording, StoredTranscript } from './schema.ts';
+
+/** A call with its newest version, as people see it. */
+export interface CallRow extends CallKey {
+  source: string;
+  details: CallDetails;
+  state: CallState;
+  step: Step | null;
+  attention: Attention | null;
+  result: CallResult | null;
+  reason: string | null;
+  version: number;
+  startedAt: Date;
+  firstSeenAt: Date;
+  updatedAt: Date;
+  endedAt: Date | null;
+}
+
+/** What the steps of one version have produced so far. */
+export interface VersionResults {
+  recording: StoredRecording | null;
+  transcript: StoredTranscript | null;
+  metadata: StoredMetadata | null;
+  analysis: Analysis | null;
+  crm: CrmResult | null;
+  delivery: StoredDelivery | null;
+}
+
+export interface VersionRow extends VersionResults {
+  version: number;
+  runId: string | null;
+  startedFrom: Step;
+  state: CallState;
+  result: CallResult | null;
+  reason: string | null;
+  startedAt: Date;
+  endedAt: Date | null;
+}
+
+export interface CallFilter {
+  project: string;
+  states?: CallState[];
+  source?: string;
+  /** Part of a queue's or an agent's name, a phone number or a call ID. */
+  text?: string;
+  startedFrom?: Date;
+  startedTo?: Date;
+}
+
+export interface ListPosition {
+  startedAt: Date;
+  callId: string;
+}
+
+/** The column of `call_versions` that holds each step's result. */
+const RESULT_COLUMN = {
+  recording: 'recording',
+  transcription: 'transcript',
+  metadata: 'metadata',
+  analysis: 'analysis',
+  crm: 'crm',
+  deliver: 'delivery',
+} as const satisfies Record<Step, string>;
+
+export interface StepResults {
+  recording: StoredRecording;
+  transcription: StoredTranscript;
+  metadata: StoredMetadata;
+  analysis: Analysis;
+  crm: CrmResult;
+  deliver: StoredDelivery;
+}
+
+export const createCalls = (db: Database) => ({
+  /**
+   * Writes down the calls of a page that are not known yet and tells how all of them stand.
+   *
+   * @returns one entry per call that the database holds, in no particular order
+   */
+  async stage(project: string, calls: CallDetails[], state: 'staged' | 'awaiting_approval'): Promise<Map<string, { state: CallState; version: number }>> {
+    if (calls.length === 0) return new Map();
+    const rows = calls.map((call) => ({ call_id: call.callId, source: call.source, details: call, started_at: new Date(call.startedAtMs).toISOString() }));
+    const staged = await sql<{ call_id: string; state: CallState; version: number }>`
+      insert into calls (project, call_id, source, details, started_at, state)
+      select ${project}, call_id, source, details, started_at, ${state}
+      from jsonb_to_recordset(${json(rows)}::jsonb) as page (call_id text, source text, details jsonb, started_at timestamptz)
+      -- Writing the details again makes the row come back, and a call that has changed since, current.
+      on conflict (project, call_id) do update set details = excluded.details, started_at = excluded.started_at
+      returning call_id, state, version`.execute(db);
+    return new Map(staged.rows.map((row) => [row.call_id, { state: row.state, version: row.version }]));
+  },
+
+  /**
+   * Opens the next version of a call. Repeating it for a version that is open already changes nothing.
+   *
+   * Results of steps before `from` are taken over from the version before.
+   */
+  async openVersion(
+    { project, callId, version }: CallVersion,
+    { runId, from, state }: { runId?: string | undefined; from: Step; state: CallState },
+  ): Promise<void> {
+    await db.transaction().execute(async (tx) => {
+      const opened = await tx
+        .insertInto('call_versions')
+        .values({ project, call_id: callId, version, run_id: runId ?? null, started_from: from, state })
+        .onConflict((conflict) => conflict.doNothing())
+        .returning('version')
+        .executeTakeFirst();
+      if (!opened) return;
+      if (version > 1 && from !== 'recording') {
+        const kept = Object.keys(RESULT_COLUMN).filter((step) => !stepsFrom(from).includes(step as Step)) as Step[];
+        const columns = kept.map((step) => sql.ref(RESULT_COLUMN[step]));
+        const previous = kept.map((step) => sql.ref(`previous.${RESULT_COLUMN[step]}`));
+        await sql`update call_versions set (${sql.join(columns)}) =
+            (select ${sql.join(previous)} from call_versions previous
+             where previous.project = ${project} and previous.call_id = ${callId} and previous.version = ${version - 1})
+          where project = ${project} and call_id = ${callId} and version = ${version}`.execute(tx);
+      }
+      await tx
+        .updateTable('calls')
+        .set({ version, state, step: null, attention: null, result: null, reason: null, ended_at: null, updated_at: sql`now()` })
+        .where('project', '=', project)
+        .where('call_id', '=', callId)
+        .execute();
+    });
+  },
+
+  async find({ project, callId }: CallKey): Promise<CallRow | undefined> {
+    const row = await db.selectFrom('calls').selectAll().where('project', '=', project).where('call_id', '=', callId).executeTakeFirst();
+    return row && toCall(row);
+  },
+
+  async get(key: CallKey): Promise<CallRow> {
+    const call = await this.find(key);
+    if (!call) throw noSuchCall(key);
+    return call;
+  },
+
+  /** The call's version with the results so far. */
+  async getVersion({ project, callId, version }: CallVersion): Promise<VersionRow> {
+    const row = await db
+      .selectFrom('call_versions')
+      .selectAll()
+      .where('project', '=', project)
+      .where('call_id', '=', callId)
+      .where('version', '=', version)
+      .executeTakeFirst();
+    if (!row) throw noSuchCall({ project, callId });
+    return toVersion(row);
+  },
+
+  async listVersions({ project, callId }: CallKey): Promise<VersionRow[]> {
+    const rows = await db
+      .selectFrom('call_versions')
+      .selectAll()
+      .where('project', '=', project)
+      .where('call_id', '=', callId)
+      .orderBy('version', 'desc')
+      .execute();
+    return rows.map(toVersion);
+  },
+
+  /** Newest first; `after` is the last row of the page before. */
+  async list(filter: CallFilter, { limit, after }: { limit: number; after?: ListPosition | undefined }): Promise<CallRow[]> {
+    let query = db.selectFrom('calls').selectAll().where('project', '=', filter.project);
+    if (filter.states?.length) query = query.where('state', 'in', filter.states);
+    if (filter.source) query = query.where('source', '=', filter.source);
+    if (filter.startedFrom) query = query.where('started_at', '>=', filter.startedFrom);
+    if (filter.startedTo) query = query.where('started_at', '<', filter.startedTo);
+    if (filter.text) {
+      const pattern = `%${filter.text.replaceAll(/[\\%_]/g, '\\$&')}%`;
+      query = query.where(
+        sql<boolean>`(call_id ilike ${pattern} or details->>'queueName' ilike ${pattern} or details->>'agentName' ilike ${pattern}
+          or details->>'originPhone' ilike ${pattern} or details->>'destinationPhone' ilike ${pattern})`,
+      );
+    }
+    if (after) query = query.where(sql<boolean>`(started_at, call_id) < (${after.startedAt.toISOString()}::timestamptz, ${after.callId})`);
+    const rows = await query.orderBy('started_at', 'desc').orderBy('call_id', 'desc').limit(limit).execute();
+    return rows.map(toCall);
+  },
+
+  /** How many calls of a project are in each state. */
+  async countByState(project: string): Promise<Partial<Record<CallState, number>>> {
+    const rows = await db
+      .selectFrom('calls')
+      .select(['state', (count) => count.fn.countAll<number>().as('calls')])
+      .where('project', '=', project)
+      .groupBy('state')
+      .execute();
+    return Object.fromEntries(rows.map((row) => [row.state, Number(row.calls)]));
+  },
+
+  /** Says which step of a version runs now. A version that is not the newest, or has ended, is left alone. */
+  async beginStep({ project, callId, version }: CallVersion, step: Step): Promise<void> {
+    await setState(db, { project, callId, version }, { state: 'processing', step });
+  },
+
+  /** Keeps what a step produced. */
+  async keepResult<S extends Step>({ project, callId, version }: CallVersion, step: S, result: StepResults[S]): Promise<void> {
+    await db
+      .updateTable('call_versions')
+      .set({ [RESULT_COLUMN[step]]: json(result) })
+      .where('project', '=', project)
+      .where('call_id', '=', callId)
+      .where('version', '=', version)
+      .execute();
+  },
+
+  /** Drops the results of `from`, of its group and of all later steps. */
+  async dropResults({ project, callId, version }: CallVersion, steps: Step[]): Promise<void> {
+    if (steps.length === 0) return;
+    await db
+      .updateTable('call_versions')
+      .set(Object.fromEntries(steps.map((step) => [RESULT_COLUMN[step], null])))
+      .where('project', '=', project)
+      .where('call_id', '=', callId)
+      .where('version', '=', version)
+      .execute();
+  },
+
+  /** Records where a call stands, for every state that is not the running of a step. */
+  async setState(version: CallVersion, change: StateChange): Promise<void> {
+    await setState(db, version, change);
+  },
+});
+
+export type Calls = ReturnType<typeof createCalls>;
+
+export interface StateChange {
+  state: CallState;
+  step?: Step | null;
+  attention?: Attention;
+  result?: CallResult | undefined;
+  reason?: string | undefined;
+}
+
+const setState = async (db: Database, { project, callId, version }: CallVersion, change: StateChange): Promise<void> => {
+  const ended = hasEnded(change.state) ? sql<Date>`now()` : null;
+  await db.transaction().execute(async (tx) => {
+    await tx
+      .updateTable('call_versions')
+      .set({ state: change.state, result: change.result ?? null, reason: change.reason ?? null, ended_at: ended })
+      .where('project', '=', project)
+      .where('call_id', '=', callId)
+      .where('version', '=', version)
+      .execute();
+    await tx
+      .updateTable('calls')
+      .set({
+        state: change.state,
+        step: change.step ?? null,
+        attention: change.attention ? json(change.attention) : null,
+        result: change.result ?? null,
+        reason: change.reason ?? null,
+        ended_at: ended,
+        updated_at: sql`now()`,
+      })
+      .where('project', '=', project)
+      .where('call_id', '=', callId)
+      // A zombie of an older version must not speak for the call.
+      .where('version', '=', version)
+      .execute();
+  });
+};
+
+const noSuchCall = ({ project, callId }: CallKey): AftercallError =>
+  new AftercallError('NOT_FOUND', `There is no call ${callId} in project ${project}.`, {
+    advice: 'Check the ID; a call appears here once a window has found it.',
+  });
+
+const toCall = (row: Selectable<CallsTable>): CallRow => ({
+  project: row.project,
+  callId: row.call_id,
+  source: row.source,
+  details: row.details,
+  state: row.state,
+  step: row.step,
+  attention: row.attention,
+  result: row.result,
+  reason: row.reason,
+  version: row.version,
+  startedAt: row.started_at,
+  firstSeenAt: row.first_seen_at,
+  updatedAt: row.updated_at,
+  endedAt: row.ended_at,
+});
+
+const toVersion = (row: Selectable<CallVersionsTable>): VersionRow => ({
+  version: row.version,
+  runId: row.run_id,
+  startedFrom: row.started_from,
+  recording: row.recording,
+  transcript: row.transcript,
+  metadata: row.metadata,
+  analysis: row.analysis,
+  crm: row.crm,
+  delivery: row.delivery,
+  state: row.state,
+  result: row.result,
+  reason: row.reason,
+  startedAt: row.started_at,
+  endedAt: row.ended_at,
+});

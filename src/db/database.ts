@@ -1,0 +1,48 @@
+import { mkdir } from 'node:fs/promises';
+import { Kysely, PGliteDialect, PostgresDialect } from 'kysely';
+import { Migrator } from 'kysely/migration';
+import pg from 'pg';
+import { AftercallError, messageOf } from '../domain/errors.ts';
+import { MIGRATIONS } from './migrations/index.ts';
+import type { Schema } from './schema.ts';
+
+export type Database = Kysely<Schema>;
+
+// Counts and micro-USD come back as int8, which pg hands over as text by default. All are far below 2^53.
+pg.types.setTypeParser(pg.types.builtins.INT8, Number);
+
+/**
+ * Opens the database behind a URL.
+ *
+ * `postgres://…` is PostgreSQL 15 or later. `pglite:<folder>` is PostgreSQL embedded in this process:
+ * one process at a time may open a folder. `pglite:` alone is in memory.
+ */
+export const openDatabase = async (url: string, { poolSize = 10 }: { poolSize?: number } = {}): Promise<Database> => {
+  if (url.startsWith('pglite:')) {
+    // Loaded only when asked for: the production image need not carry it.
+    const { PGlite } = await import('@electric-sql/pglite');
+    const folder = url.slice('pglite:'.length);
+    if (folder) await mkdir(folder, { recursive: true });
+    const pglite = folder ? new PGlite(folder) : new PGlite();
+    return new Kysely<Schema>({ dialect: new PGliteDialect({ pglite }) });
+  }
+  const pool = new pg.Pool({ connectionString: url, max: poolSize, connectionTimeoutMillis: 10_000 });
+  // Without a listener, a dropped idle connection would end the process.
+  pool.on('error', () => {});
+  return new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+};
+
+/** Brings the schema up to date. Several processes may call it at once; one does the work. */
+export const migrate = async (db: Database): Promise<void> => {
+  const migrator = new Migrator({ db, provider: { getMigrations: async () => MIGRATIONS } });
+  const { error, results } = await migrator.migrateToLatest();
+  if (!error) return;
+  const failed = results?.find((result) => result.status === 'Error')?.migrationName;
+  throw new AftercallError(
+    'DATABASE_UNAVAILABLE',
+    `Migrating the database failed${failed ? ` at ${failed}` : ''}: ${messageOf(error)}`,
+    { advice: 'Check DATABASE_URL and that its user may create tables.', cause: error },
+  );
+};
+
+export const json = (value: object): string => JSON.stringify(value);

@@ -1,0 +1,7 @@
+import type { Migration } from 'kysely/migration';
+import * as calls from './0001-calls.ts';
+
+/** In order. A migration that has shipped is never edited; a change is a new one. */
+export const MIGRATIONS: Record<string, Migration> = {
+  '0001-calls': calls,
+};

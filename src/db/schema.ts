@@ -1,0 +1,213 @@
+import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { Analysis } from '../domain/analysis.ts';
+import type { Attention, CallDetails, CallResult, CallState } from '../domain/call.ts';
+import type { Usage } from '../domain/cost.ts';
+import type { CrmResult } from '../domain/crm-rules.ts';
+import type { ExecutionReport } from '../domain/report.ts';
+import type { ProjectSettings } from '../domain/settings.ts';
+import type { Step } from '../domain/steps.ts';
+
+/**
+ * The tables as Kysely sees them. The migrations create them.
+ *
+ * Glossary: a *call* is what the source reports; a *version* is one run of it through the pipeline; a
+ * *run* is one execution of a window; an *effect* is one outward act; a *cost* is one paid request.
+ */
+export interface Schema {
+  projects: ProjectsTable;
+  calls: CallsTable;
+  call_versions: CallVersionsTable;
+  runs: RunsTable;
+  run_tasks: RunTasksTable;
+  run_log: RunLogTable;
+  effects: EffectsTable;
+  costs: CostsTable;
+  credentials: CredentialsTable;
+  inbox: InboxTable;
+  idempotency_keys: IdempotencyKeysTable;
+}
+
+type Json<T extends object> = JSONColumnType<T, string, string>;
+type NullableJson<T extends object> = JSONColumnType<T | null, string | null | undefined, string | null>;
+type Timestamp = ColumnType<Date, Date | string, Date | string>;
+type NullableTimestamp = ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
+type DefaultedTimestamp = ColumnType<Date, Date | string | undefined, Date | string>;
+type CreatedAt = ColumnType<Date, Date | undefined, never>;
+
+export interface ProjectsTable {
+  id: string;
+  name: string;
+  settings: Json<Partial<ProjectSettings>>;
+  created_at: CreatedAt;
+}
+
+export interface CallsTable {
+  project: string;
+  call_id: string;
+  source: string;
+  details: Json<CallDetails>;
+  started_at: Timestamp;
+  state: CallState;
+  /** The step that runs, or that the call is parked at. */
+  step: Step | null;
+  attention: NullableJson<Attention>;
+  result: CallResult | null;
+  reason: string | null;
+  /** The newest version; 0 before the first. */
+  version: Generated<number>;
+  first_seen_at: CreatedAt;
+  updated_at: DefaultedTimestamp;
+  ended_at: NullableTimestamp;
+}
+
+export interface StoredRecording {
+  key: string;
+  bytes: number;
+  sha256: string;
+  format: string;
+  /** As the source gives it; the transcription step measures the audio itself. */
+  durationMs?: number;
+  channels?: ('agent' | 'customer')[];
+  recordingId: string;
+  fileName: string;
+}
+
+export interface StoredTranscript {
+  key: string;
+  turns: number;
+  durationMs: number;
+  language?: string;
+  provider: string;
+  model: string;
+}
+
+export interface StoredMetadata {
+  key: string;
+  registered: boolean;
+}
+
+export interface StoredDelivery {
+  deliveredAtMs: number;
+}
+
+export interface CallVersionsTable {
+  project: string;
+  call_id: string;
+  version: number;
+  /** The window run that started it; null when a person did. */
+  run_id: string | null;
+  /** The step this version started from; earlier results were taken over from the version before. */
+  started_from: Step;
+  recording: NullableJson<StoredRecording>;
+  transcript: NullableJson<StoredTranscript>;
+  metadata: NullableJson<StoredMetadata>;
+  analysis: NullableJson<Analysis>;
+  crm: NullableJson<CrmResult>;
+  delivery: NullableJson<StoredDelivery>;
+  state: CallState;
+  result: CallResult | null;
+  reason: string | null;
+  started_at: CreatedAt;
+  ended_at: NullableTimestamp;
+}
+
+export interface RunsTable {
+  id: string;
+  project: string;
+  source: string;
+  window_from: Timestamp;
+  window_to: Timestamp;
+  state: 'reading' | 'settling' | 'completed' | 'failed';
+  pages: Generated<number>;
+  error: string | null;
+  report: NullableJson<ExecutionReport>;
+  report_key: string | null;
+  log_key: string | null;
+  started_at: CreatedAt;
+  ended_at: NullableTimestamp;
+}
+
+/** What a run found. Emptied when its report is written. */
+export interface RunTasksTable {
+  run_id: string;
+  call_id: string;
+  disposition: 'new' | 'skipped' | 'open';
+}
+
+export interface RunLogTable {
+  id: Generated<string>;
+  run_id: string;
+  at: CreatedAt;
+  level: 'info' | 'warn' | 'error';
+  message: string;
+  fields: Json<Record<string, unknown>>;
+}
+
+export type EffectClass = 'upsert_by_key' | 'read_before_write' | 'no_key';
+
+export interface EffectsTable {
+  /** SHA-256 over project, call, effect and target: nothing that differs between attempts. */
+  key: string;
+  project: string;
+  call_id: string;
+  version: number;
+  effect: string;
+  target: string;
+  class: EffectClass;
+  /** `unknown`: sent, but the answer was lost and the target cannot be asked. A person decides. */
+  state: 'planned' | 'done' | 'unknown';
+  intent: Json<Record<string, unknown>>;
+  receipt: NullableJson<Record<string, unknown>>;
+  planned_at: CreatedAt;
+  done_at: NullableTimestamp;
+}
+
+export interface CostsTable {
+  /** Deterministic: project, call, version, step, what was asked, and which try it was. */
+  key: string;
+  project: string;
+  call_id: string;
+  version: number;
+  step: Step;
+  kind: 'stt' | 'llm';
+  provider: string;
+  model: string;
+  /** `reserved`: the request was sent; if its answer never came, it may still have been billed. */
+  state: 'reserved' | 'settled';
+  usage: NullableJson<Usage>;
+  micro_usd: Generated<number>;
+  /** What was paid for, kept until the call ends so that no retry pays for it again. */
+  result: NullableJson<object>;
+  request_id: string | null;
+  reserved_at: CreatedAt;
+  settled_at: NullableTimestamp;
+}
+
+/** Tokens that rotate, sealed under the key ring. */
+export interface CredentialsTable {
+  name: string;
+  sealed: string;
+  expires_at: NullableTimestamp;
+  updated_at: DefaultedTimestamp;
+}
+
+/** Webhooks as they came, written before anything is done about them. */
+export interface InboxTable {
+  source: string;
+  event_id: string;
+  type: string;
+  body: Json<Record<string, unknown>>;
+  received_at: CreatedAt;
+  attempts: Generated<number>;
+  next_attempt_at: DefaultedTimestamp;
+  delivered_at: NullableTimestamp;
+  error: string | null;
+}
+
+export interface IdempotencyKeysTable {
+  key: string;
+  request_hash: string;
+  status: number | null;
+  response: NullableJson<object>;
+  created_at: CreatedAt;
+}

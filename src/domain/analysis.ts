@@ -1,0 +1,59 @@
+import type { Usage } from './cost.ts';
+
+/**
+ * The analysis as stored at `call-detail/{task_id}/analysis.json`.
+ *
+ * The brief's fields come first; what makes them checkable follows. Every total is computed by code
+ * from the answers, never by the model.
+ */
+export interface Analysis {
+  call_id: string;
+  summary: string;
+  sentiment: Sentiment;
+  grading: Grading;
+  issues_detected: string[];
+  recommendations: string[];
+  answers: GradedAnswer[];
+  versions: { prompt: string; rubric: string; model: string; provider: string };
+  usage: Extract<Usage, { kind: 'llm' }>;
+  cost_micro_usd: number;
+}
+
+export type Sentiment = 'positive' | 'neutral' | 'negative';
+
+export interface Grading {
+  /** Points reached of those reachable, 0 to 100, rounded; null when nothing was applicable. */
+  total_score_percent: number | null;
+  /** Null when there is no score. */
+  pass: boolean | null;
+  categories: Record<string, { score_percent: number | null; points: number; out_of: number }>;
+}
+
+/**
+ * `not_evidenced`: the model said yes but its quotes are not in the transcript. It earns no points and
+ * stays in the denominator.
+ */
+export type Verdict = 'yes' | 'no' | 'not_applicable' | 'not_evidenced';
+
+export interface GradedAnswer {
+  criterion: string;
+  verdict: Verdict;
+  /** What the model answered before its evidence was checked. */
+  claimed: Exclude<Verdict, 'not_evidenced'>;
+  reason: string;
+  evidence: Evidence[];
+  /** Quotes that were thrown out, and why. */
+  rejected: { quote: string; why: EvidenceFault }[];
+}
+
+/** A quote that stands in the transcript word for word. */
+export interface Evidence {
+  quote: string;
+  speaker: string;
+  /** Index into the transcript's turns. */
+  turn: number;
+  startMs: number;
+  endMs: number;
+}
+
+export type EvidenceFault = 'empty' | 'not_in_transcript' | 'wrong_speaker';

@@ -1,0 +1,39 @@
+/** What a paid request used. Buckets are disjoint: `inputTokens` never contains the cached ones. */
+export type Usage =
+  | { kind: 'llm'; inputTokens: number; cachedInputTokens: number; outputTokens: number }
+  | { kind: 'stt'; seconds: number; inputTokens?: number; outputTokens?: number };
+
+/** A model's price from `validFrom` (ISO date) on. USD per million tokens, or per minute of audio. */
+export interface Price {
+  /** Matched as a prefix: providers report dated snapshots of the model that was asked for. */
+  model: string;
+  validFrom: string;
+  inputPerMillion?: number;
+  cachedInputPerMillion?: number;
+  outputPerMillion?: number;
+  perMinute?: number;
+}
+
+/**
+ * The cost of a request in millionths of a US dollar, rounded half up.
+ *
+ * The longest matching model prefix wins, then the latest price valid on the day. No price means
+ * zero, which is right for one's own servers.
+ */
+export const costMicroUsd = (prices: readonly Price[], model: string, usage: Usage, onDay: string): number => {
+  const price = prices
+    .filter((candidate) => model.startsWith(candidate.model) && candidate.validFrom <= onDay)
+    .sort((a, b) => b.model.length - a.model.length || b.validFrom.localeCompare(a.validFrom))[0];
+  if (!price) return 0;
+  // USD per million tokens is micro-USD per token.
+  const tokens = (count: number | undefined, perMillion: number | undefined) => (count ?? 0) * (perMillion ?? 0);
+  if (usage.kind === 'stt') {
+    if (price.perMinute !== undefined) return Math.round((usage.seconds / 60) * price.perMinute * 1e6);
+    return Math.round(tokens(usage.inputTokens, price.inputPerMillion) + tokens(usage.outputTokens, price.outputPerMillion));
+  }
+  return Math.round(
+    tokens(usage.inputTokens, price.inputPerMillion) +
+      tokens(usage.cachedInputTokens, price.cachedInputPerMillion ?? price.inputPerMillion) +
+      tokens(usage.outputTokens, price.outputPerMillion),
+  );
+};

@@ -1,0 +1,54 @@
+/**
+ * Settings of a project. The names are the brief's, in camelCase.
+ *
+ * Installation-wide settings (addresses, credentials) are in `src/config.ts`.
+ */
+export interface ProjectSettings {
+  /** How far back a window reaches, in minutes. */
+  minutesBack: number;
+  /** Off: calls wait for `approve` or `reject` before anything is fetched. */
+  autoProcess: boolean;
+  /** Off: a poll starts calls again that have already been processed, as a new version. */
+  skipProcessed: boolean;
+  transcribe: boolean;
+  registerGlue: boolean;
+  runAnalysis: boolean;
+  runCrmActions: boolean;
+  /** Which CRM actions wait for a person. `risky`: converting, updating or transferring existing records. */
+  crmApproval: 'never' | 'risky' | 'always';
+  /** A call with fewer turns than this is not graded. */
+  minTurnsToGrade: number;
+  /** First wait for a recording that is not published yet; doubles up to 15 minutes. */
+  recordingFirstLookSeconds: number;
+  /** A recording that has not come this long after the call is taken as never coming. */
+  recordingDeadlineMinutes: number;
+  /** BCP-47, or undefined to let the provider detect it. */
+  language?: string;
+  /** Regular expressions that a business registration number must match one of. */
+  brnFormats: string[];
+  /** Salesforce user or queue ID that flagged customers are handed to. */
+  managedAccountsOwner: string;
+  /** Told to consumers who reached a business line. */
+  consumerHotline: string;
+  /** Share of the reachable points at which a call passes. */
+  passPercent: number;
+}
+
+export const DEFAULT_SETTINGS: ProjectSettings = {
+  minutesBack: 10_080,
+  autoProcess: true,
+  skipProcessed: true,
+  transcribe: true,
+  registerGlue: true,
+  runAnalysis: true,
+  runCrmActions: true,
+  crmApproval: 'never',
+  minTurnsToGrade: 4,
+  recordingFirstLookSeconds: 30,
+  recordingDeadlineMinutes: 360,
+  // Singapore UEN (three issued forms), the region of the default AWS region; set your own.
+  brnFormats: ['^\\d{8}[A-Z]$', '^(19|20)\\d{7}[A-Z]$', '^[RST]\\d{2}[A-Z]{2}\\d{4}[A-Z]$'],
+  managedAccountsOwner: '',
+  consumerHotline: '',
+  passPercent: 70,
+};
