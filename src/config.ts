@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { messageOf } from './domain/errors.ts';
+import type { Pace } from './domain/messages.ts';
 import { DEFAULT_SETTINGS, type ProjectSettings } from './domain/settings.ts';
 
 /**
@@ -112,13 +113,17 @@ export const SETTINGS = {
   RECORDINGS_PER_SECOND: setting(z.coerce.number().positive(), { group: 'API and worker', about: 'Server-side start rate of the recordings queue.', default: '20' }),
   LLM_PER_SECOND: setting(z.coerce.number().positive(), { group: 'API and worker', about: 'Server-side start rate of the speech and language queue.', default: '10' }),
   CRM_PER_SECOND: setting(z.coerce.number().positive(), { group: 'API and worker', about: 'Server-side start rate of the CRM queue.', default: '5' }),
+  RETRY_ATTEMPTS: setting(whole, { group: 'API and worker', about: 'Tries of a step before its call parks and waits for a person.', default: '6' }),
+  RETRY_FIRST: setting(duration, { group: 'API and worker', about: 'Wait before the second try; doubles from try to try.', default: '1s' }),
+  RETRY_MAX: setting(duration, { group: 'API and worker', about: 'Longest wait between tries, unless the upstream asks for more.', default: '1m' }),
+  HEARTBEAT_TIMEOUT: setting(duration, { group: 'API and worker', about: 'A worker silent for this long is taken for dead and its step is tried again.', default: '30s' }),
   LOG_LEVEL: setting(z.enum(['debug', 'info', 'warn', 'error']), { group: 'API and worker', about: 'debug, info, warn or error.', default: 'info' }),
 
   INGEST_EVERY: setting(duration, { group: 'Schedule', about: 'How often a window is read. Ignored with INGEST_CRON.', default: '15m' }),
   INGEST_CRON: setting(text, { group: 'Schedule', about: 'Cron expression instead of an interval, in UTC.', optional: true }),
   INGEST_OVERLAP: setting(z.enum(['skip', 'buffer_one', 'buffer_all', 'allow_all']), { group: 'Schedule', about: 'What happens when a window is due while one runs.', default: 'buffer_one' }),
   INGEST_CATCHUP: setting(duration, { group: 'Schedule', about: 'Windows missed longer ago than this are not made up for.', default: '1d' }),
-  INGEST_SETTLE: setting(duration, { group: 'Schedule', about: 'How long a run waits for its calls before it reports the rest as in progress.', default: '1h' }),
+  INGEST_SETTLE: setting(duration, { group: 'Schedule', about: 'How long a run waits for its calls before it reports the rest as in progress.', default: '10m' }),
 
   MINUTES_BACK: setting(whole, { group: 'Project', about: 'How far back a window reaches, in minutes.', default: String(DEFAULT_SETTINGS.minutesBack) }),
   AUTO_PROCESS: setting(flag, { group: 'Project', about: 'false: calls wait for approval before anything is fetched.', default: 'true' }),
@@ -218,6 +223,14 @@ export const projectSettings = (config: Config): ProjectSettings => ({
   managedAccountsOwner: config.MANAGED_ACCOUNTS_OWNER ?? '',
   consumerHotline: config.CONSUMER_HOTLINE ?? '',
   passPercent: config.PASS_PERCENT,
+});
+
+/** How steps are timed and retried. */
+export const paceOf = (config: Config): Pace => ({
+  attempts: config.RETRY_ATTEMPTS,
+  firstRetryMs: config.RETRY_FIRST,
+  maxRetryMs: config.RETRY_MAX,
+  heartbeatTimeoutMs: config.HEARTBEAT_TIMEOUT,
 });
 
 /** A PEM text given as such or as the path of a file. */

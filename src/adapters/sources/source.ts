@@ -1,4 +1,7 @@
 import type { CallDetails } from '../../domain/call.ts';
+import type { CallCursor } from '../../domain/window.ts';
+
+export type { CallCursor } from '../../domain/window.ts';
 
 /** A system that calls come from. */
 export interface CallSource {
@@ -30,13 +33,6 @@ export interface ListCalls {
   toMs: number;
   cursor?: CallCursor;
   signal: AbortSignal;
-}
-
-/** Where the next page starts. Small and plain: it travels through Temporal's history. */
-export interface CallCursor {
-  fromMs: number;
-  /** Calls already read that the next page would show again. */
-  seen: string[];
 }
 
 export interface CallPage {

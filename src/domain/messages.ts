@@ -1,0 +1,76 @@
+import type { Attention, CallVersion } from './call.ts';
+import type { Step } from './steps.ts';
+import type { CallCursor } from './window.ts';
+
+/** What goes into the workflows: their arguments, and the Updates and Signals they take. */
+
+/** How activities are timed and retried. Part of the input, so that a replay sees what the run saw. */
+export interface Pace {
+  /** Tries of a step before the call parks. */
+  attempts: number;
+  /** Wait before the second try; doubles from try to try. */
+  firstRetryMs: number;
+  maxRetryMs: number;
+  /** A worker that gives no sign for this long is taken for dead. Activities beat three times as often. */
+  heartbeatTimeoutMs: number;
+}
+
+export interface ProcessCallInput {
+  call: CallVersion;
+  source: string;
+  /** The first step to run; results of earlier steps were taken over from the version before. */
+  from: Step;
+  /** False: waits for `approve` or `reject` before the first step. */
+  autoProcess: boolean;
+  pace: Pace;
+}
+
+/** An act of a person. `by` says who, for the record. */
+interface Act {
+  by: string;
+}
+
+export interface Approve extends Act {
+  note?: string;
+}
+export interface Reject extends Act {
+  reason: string;
+}
+export interface Retry extends Act {
+  /** Default: the steps that failed. An earlier step drops the results of all that came after. */
+  from?: Step;
+}
+export interface SkipStep extends Act {
+  step: Step;
+}
+export interface GiveUp extends Act {
+  reason: string;
+}
+
+export const CALL_UPDATES = { approve: 'approve', reject: 'reject', retry: 'retry', skipStep: 'skipStep', giveUp: 'giveUp' } as const;
+export const RECORDING_AVAILABLE_SIGNAL = 'recordingAvailable';
+
+/** What the workflow tells of itself when it is asked. */
+export interface CallStatus {
+  phase: CallPhase;
+  running: Step[];
+  done: Step[];
+  skipped: Step[];
+  attention: Attention[];
+}
+
+export type CallPhase = 'awaiting_approval' | 'running' | 'waiting_for_recording' | 'needs_attention' | 'ended';
+
+export interface IngestWindowInput {
+  project: string;
+  source: string;
+  /** How far the window reaches back from the scheduled time. */
+  minutesBack: number;
+  /** How long to wait for the run's calls before reporting the rest as in progress. */
+  settleMs: number;
+  pace: Pace;
+  /** Instead of the window that the scheduled time gives. Epoch ms. */
+  window?: { fromMs: number; toMs: number };
+  /** Set by the workflow itself when it continues as new. */
+  resume?: { runId: string; window: { fromMs: number; toMs: number }; cursor?: CallCursor; page: number };
+}
