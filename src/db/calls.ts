@@ -109,19 +109,29 @@ export const createCalls = (db: Database) => ({
    * Opens the next version of a call. Repeating it for a version that is open already changes nothing.
    *
    * Results of steps before `from` are taken over from the version before.
+   * @returns the run that the version belongs to: `runId`, unless somebody opened it before
    */
   async openVersion(
     { project, callId, version }: CallVersion,
     { runId, from, state }: { runId?: string | undefined; from: Step; state: CallState },
-  ): Promise<void> {
-    await db.transaction().execute(async (tx) => {
+  ): Promise<string | null> {
+    return db.transaction().execute(async (tx) => {
       const opened = await tx
         .insertInto('call_versions')
         .values({ project, call_id: callId, version, run_id: runId ?? null, started_from: from, state })
         .onConflict((conflict) => conflict.doNothing())
         .returning('version')
         .executeTakeFirst();
-      if (!opened) return;
+      if (!opened) {
+        const open = await tx
+          .selectFrom('call_versions')
+          .select('run_id')
+          .where('project', '=', project)
+          .where('call_id', '=', callId)
+          .where('version', '=', version)
+          .executeTakeFirstOrThrow();
+        return open.run_id;
+      }
       if (version > 1 && from !== 'recording') {
         const kept = Object.keys(RESULT_COLUMN).filter((step) => !stepsFrom(from).includes(step as Step)) as Step[];
         const columns = kept.map((step) => sql.ref(RESULT_COLUMN[step]));
@@ -137,7 +147,36 @@ export const createCalls = (db: Database) => ({
         .where('project', '=', project)
         .where('call_id', '=', callId)
         .execute();
+      return runId ?? null;
     });
+  },
+
+  /** Counts a version under another run than the one that opened it. */
+  async adoptVersion({ project, callId, version }: CallVersion, runId: string): Promise<void> {
+    await db
+      .updateTable('call_versions')
+      .set({ run_id: runId })
+      .where('project', '=', project)
+      .where('call_id', '=', callId)
+      .where('version', '=', version)
+      .execute();
+  },
+
+  /** Calls of a run that are neither ended nor waiting for a person, longest untouched first. */
+  async listUnsettledOf(project: string, runId: string, limit: number): Promise<CallRow[]> {
+    const rows = await db
+      .selectFrom('calls')
+      .innerJoin('call_versions', (join) =>
+        join.onRef('call_versions.project', '=', 'calls.project').onRef('call_versions.call_id', '=', 'calls.call_id').onRef('call_versions.version', '=', 'calls.version'),
+      )
+      .selectAll('calls')
+      .where('calls.project', '=', project)
+      .where('call_versions.run_id', '=', runId)
+      .where('calls.state', 'in', ['staged', 'processing', 'waiting_for_recording'])
+      .orderBy('calls.updated_at')
+      .limit(limit)
+      .execute();
+    return rows.map(toCall);
   },
 
   async find({ project, callId }: CallKey): Promise<CallRow | undefined> {

@@ -1,7 +1,6 @@
 import { type Selectable, sql } from 'kysely';
-import type { CallResult, CallState } from '../domain/call.ts';
 import { AftercallError } from '../domain/errors.ts';
-import type { ExecutionReport } from '../domain/report.ts';
+import type { CountedRun, ExecutionReport } from '../domain/report.ts';
 import { type Database, json } from './database.ts';
 import type { RunsTable } from './schema.ts';
 
@@ -22,18 +21,6 @@ export interface RunRow {
 }
 
 export type Disposition = 'new' | 'skipped' | 'open';
-
-/** What the records say of a run. Sums are the report's business. */
-export interface RunCounts {
-  tasks: Record<Disposition, number>;
-  /** Of the run's new calls, by state and result. */
-  calls: { state: CallState; result: CallResult | null; calls: number }[];
-  transcripts: number;
-  analyses: number;
-  /** Of the run's new calls with a CRM result, by scenario and action. */
-  crm: { scenario: string; action: string; calls: number }[];
-  cost: { sttMicroUsd: number; llmMicroUsd: number; unsettledRequests: number };
-}
 
 export const createRuns = (db: Database) => ({
   /** Opens a run; repeating it changes nothing. */
@@ -77,7 +64,7 @@ export const createRuns = (db: Database) => ({
     return Number(row.calls);
   },
 
-  async count(id: string): Promise<RunCounts> {
+  async count(id: string): Promise<CountedRun> {
     const tasks = await db
       .selectFrom('run_tasks')
       .select(['disposition', (count) => count.fn.countAll<number>().as('calls')])

@@ -1,0 +1,43 @@
+import type { Catalog } from '../adapters/catalog/catalog.ts';
+import type { ObjectStore } from '../adapters/objects/object-store.ts';
+import type { Calls } from '../db/calls.ts';
+import type { Costs } from '../db/costs.ts';
+import type { Runs } from '../db/runs.ts';
+import type { DeskActivities } from '../domain/activities.ts';
+import { signal } from './context.ts';
+import { writeCallRecord } from './metadata.ts';
+
+interface Dependencies {
+  calls: Calls;
+  costs: Costs;
+  runs: Runs;
+  objects: ObjectStore;
+  catalog: Catalog;
+}
+
+export const createDeskActivities = ({ calls, costs, runs, objects }: Dependencies): Pick<DeskActivities, 'deliver' | 'recordState'> => ({
+  /**
+   * Brings the call's record up to date with its analysis and closes the call.
+   *
+   * Everything here is an upsert by key, so a repeat after a crash changes nothing.
+   */
+  async deliver({ call, result, skipped }) {
+    await calls.beginStep(call, 'deliver');
+    const version = await calls.getVersion(call);
+    if (version.metadata) await writeCallRecord({ calls, objects }, call, signal());
+    await calls.keepResult(call, 'deliver', { deliveredAtMs: Date.now() });
+    await costs.forgetAnswers(call);
+    if (version.runId) await runs.log(version.runId, 'info', 'call completed', { callId: call.callId, version: call.version, result, skipped });
+    await calls.setState(call, { state: 'completed', result, ...(skipped.length > 0 ? { reason: `Skipped: ${skipped.join(', ')}.` } : {}) });
+    return { state: 'delivered' };
+  },
+
+  async recordState({ call, state, step, attention, reason, drop = [] }) {
+    await calls.dropResults(call, drop);
+    await calls.setState(call, { state, step: step ?? null, reason, ...(attention ? { attention } : {}) });
+    const { runId } = await calls.getVersion(call);
+    if (!runId || state === 'processing') return;
+    const level = state === 'failed' ? 'error' : state === 'needs_attention' ? 'warn' : 'info';
+    await runs.log(runId, level, `call ${state.replaceAll('_', ' ')}`, { callId: call.callId, version: call.version, ...(attention ? { step: attention.step, code: attention.code, error: attention.message } : {}) });
+  },
+});

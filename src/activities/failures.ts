@@ -1,0 +1,51 @@
+import { activityInfo, ApplicationFailure, CancelledFailure, Context, heartbeat } from '@temporalio/activity';
+import { ApplicationFailureCategory } from '@temporalio/common';
+import type { ActivityExecuteInput, ActivityInboundCallsInterceptor, Next } from '@temporalio/worker';
+import { isAftercallError, messageOf } from '../domain/errors.ts';
+
+/**
+ * Around every activity: beats while it runs, and turns what it throws into a Temporal failure.
+ *
+ * Beating by interval covers the whole activity, what it does before its first byte included. The
+ * first beat comes after a third of the timeout, so short steps send none and cost no Action for it.
+ */
+export class StepInterceptor implements ActivityInboundCallsInterceptor {
+  async execute(input: ActivityExecuteInput, next: Next<ActivityInboundCallsInterceptor, 'execute'>): Promise<unknown> {
+    const { heartbeatTimeoutMs } = activityInfo();
+    const beat = heartbeatTimeoutMs ? setInterval(() => heartbeat(), heartbeatTimeoutMs / 3) : undefined;
+    try {
+      return await next(input);
+    } catch (error) {
+      throw toFailure(error);
+    } finally {
+      clearInterval(beat);
+    }
+  }
+}
+
+/** The failure that Temporal decides on: its type is the error's code, and it is retried if the code says so. */
+const toFailure = (error: unknown): unknown => {
+  const { cancellationSignal } = Context.current();
+  // A cancelled, timed-out or shut down activity: whatever a request threw on its way out is not the reason.
+  if (error instanceof CancelledFailure || cancellationSignal.aborted) return error instanceof CancelledFailure ? error : cancellationSignal.reason;
+  if (error instanceof ApplicationFailure) return error;
+  const attempt = activityInfo().attempt;
+  if (!isAftercallError(error)) {
+    return ApplicationFailure.create({
+      message: messageOf(error),
+      type: 'DEFECT',
+      cause: error instanceof Error ? error : undefined,
+      details: [{ attempt, advice: 'This is a defect. Look at the stack trace in Temporal; retry once it is mended.' }],
+    } as Parameters<typeof ApplicationFailure.create>[0]);
+  }
+  return ApplicationFailure.create({
+    message: error.message,
+    type: error.code,
+    nonRetryable: !error.retryable,
+    details: [{ attempt, advice: error.advice }],
+    ...(error.cause instanceof Error ? { cause: error.cause } : {}),
+    ...(error.retryable && error.retryAfterMs !== undefined ? { nextRetryDelay: error.retryAfterMs } : {}),
+    // Waiting for a rate limit is business as usual, not an alarm.
+    ...(error.code === 'RATE_LIMITED' ? { category: ApplicationFailureCategory.BENIGN } : {}),
+  });
+};

@@ -1,0 +1,16 @@
+import type {
+  CrmActivities,
+  DeskActivities,
+  IngestActivities,
+  LlmActivities,
+  Queue,
+  RecordingActivities,
+} from '../domain/activities.ts';
+
+/** The activities by the queue that serves them. */
+export interface Activities extends Record<Queue, object> {
+  workflows: DeskActivities & IngestActivities;
+  recordings: RecordingActivities;
+  llm: LlmActivities;
+  crm: CrmActivities;
+}

@@ -1,0 +1,107 @@
+import { sleep } from '@temporalio/activity';
+import pLimit from 'p-limit';
+import type { CallsClient } from '../client/calls.ts';
+import type { CallRow, Calls } from '../db/calls.ts';
+import type { Projects } from '../db/projects.ts';
+import type { Disposition, Runs } from '../db/runs.ts';
+import type { CallSource } from '../adapters/sources/source.ts';
+import type { IngestActivities } from '../domain/activities.ts';
+import { type CallDetails, type CallState, RESTARTABLE_STATES, SETTLED_STATES } from '../domain/call.ts';
+import { signal } from './context.ts';
+
+interface Dependencies {
+  sources: { get(name: string): CallSource };
+  calls: Calls;
+  runs: Runs;
+  projects: Projects;
+  client: Pick<CallsClient, 'start' | 'workflowStatus'>;
+}
+
+/** Starts in flight at once. More only queue up in the server. */
+const LANES = 20;
+
+/** How often a settling run looks at its calls, and how long one activity does so. */
+const LOOK_EVERY_MS = 1_000;
+const WATCH_FOR_MS = 10 * 60_000;
+const LOOKS_PER_SWEEP = 30;
+
+export const createIngestActivities = ({ sources, calls, runs, projects, client }: Dependencies): Pick<IngestActivities, 'openRun' | 'ingestPage' | 'awaitSettled' | 'failRun'> => {
+  /** A workflow that was terminated or timed out from outside could not record that itself. */
+  const markLost = async (unsettled: CallRow[]): Promise<void> => {
+    for (const call of unsettled) {
+      const status = await client.workflowStatus(call);
+      if (status === 'TERMINATED' || status === 'TIMED_OUT') {
+        await calls.setState(call, { state: 'failed', reason: `The workflow was ${status.toLowerCase().replace('_', ' ')} in Temporal.` });
+      }
+    }
+  };
+
+  return {
+  async openRun({ runId, project, source, window }) {
+    await runs.open({ id: runId, project, source, windowFrom: new Date(window.fromMs), windowTo: new Date(window.toMs) });
+    await runs.log(runId, 'info', 'window opened', { from: new Date(window.fromMs).toISOString(), to: new Date(window.toMs).toISOString() });
+  },
+
+  /**
+   * Reads one page and starts a workflow for each call of it that is new.
+   *
+   * Safe to repeat at any point: rows, versions and starts are all keyed by the call, and whose run a
+   * call belongs to is decided by the version's row, written once.
+   */
+  async ingestPage({ runId, project, source, window, cursor, page, pace }) {
+    const settings = await projects.settings(project);
+    const listed = await sources.get(source).listCalls({ ...window, ...(cursor ? { cursor } : {}), signal: signal() });
+    const ended = listed.calls.filter((call) => call.status !== 'open');
+    const standing = await calls.stage(project, ended, settings.autoProcess ? 'staged' : 'awaiting_approval');
+
+    const lane = pLimit(LANES);
+    const startOne = async (call: CallDetails): Promise<Disposition> => {
+      signal().throwIfAborted();
+      const { state, version } = standing.get(call.callId)!;
+      const settled = (SETTLED_STATES as readonly CallState[]).includes(state);
+      if (settled && settings.skipProcessed) return 'skipped';
+      const anew = settled || (RESTARTABLE_STATES as readonly CallState[]).includes(state);
+      const next = { project, callId: call.callId, version: anew ? version + 1 : Math.max(version, 1) };
+      const owner = await calls.openVersion(next, { runId, from: 'recording', state: settings.autoProcess ? 'staged' : 'awaiting_approval' });
+      const started = await client.start({
+        call: next,
+        source,
+        from: 'recording',
+        autoProcess: settings.autoProcess,
+        mode: settled ? 'again' : 'unless-completed',
+        pace,
+      });
+      // Opened by a run that died before it could start it: the call is this run's now.
+      if (started && owner !== runId) await calls.adoptVersion(next, runId);
+      // An earlier attempt of this page may have started it; the version's row remembers whose it is.
+      return started || owner === runId ? 'new' : 'skipped';
+    };
+    const dispositions = await Promise.all(
+      listed.calls.map(async (call) => ({
+        callId: call.callId,
+        disposition: call.status === 'open' ? ('open' as const) : await lane(() => startOne(call)),
+      })),
+    );
+    await runs.noteTasks(runId, dispositions, page + 1);
+    const started = dispositions.filter(({ disposition }) => disposition === 'new').length;
+    await runs.log(runId, 'info', 'page read', { page: page + 1, found: listed.calls.length, started });
+    return { found: listed.calls.length, started, ...(listed.next ? { next: listed.next } : {}) };
+  },
+
+  /** Watches the run's calls until all are settled, the deadline passes, or it has watched for ten minutes. */
+  async awaitSettled({ runId, project, deadlineMs }) {
+    const watchUntilMs = Math.min(deadlineMs, Date.now() + WATCH_FOR_MS);
+    for (let looks = 1; ; looks += 1) {
+      const unsettled = await runs.countUnsettled(runId);
+      if (unsettled === 0 || Date.now() >= watchUntilMs) return unsettled;
+      if (looks % LOOKS_PER_SWEEP === 0) await markLost(await calls.listUnsettledOf(project, runId, 50));
+      await sleep(LOOK_EVERY_MS);
+    }
+  },
+
+  async failRun({ runId, error }) {
+    await runs.setState(runId, { state: 'failed', error });
+    await runs.log(runId, 'error', 'window failed', { error });
+  },
+  };
+};

@@ -1,0 +1,182 @@
+import {
+  type Client,
+  isGrpcServiceError,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowFailedError,
+  WorkflowIdReusePolicy,
+  WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
+  WorkflowUpdateRPCTimeoutOrCancelledError,
+} from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
+import type { Calls } from '../db/calls.ts';
+import { queueName } from '../domain/activities.ts';
+import { type CallKey, type CallVersion, hasEnded } from '../domain/call.ts';
+import { AftercallError, messageOf } from '../domain/errors.ts';
+import { callWorkflowId } from '../domain/ids.ts';
+import { type Approve, CALL_UPDATES, type GiveUp, type Pace, type ProcessCallInput, RECORDING_AVAILABLE_SIGNAL, type Reject, type Retry, type SkipStep } from '../domain/messages.ts';
+import { groupOf, type Step } from '../domain/steps.ts';
+import { SEARCH_ATTRIBUTES } from './temporal.ts';
+
+/** What a start may do about an earlier workflow of the same call. Never left to the server's default, which re-runs. */
+export type StartMode =
+  /** Unless it runs or has completed: a defect or a cancellation may be started again. */
+  | 'unless-completed'
+  /** Unless it runs. */
+  | 'again';
+
+const REUSE: Record<StartMode, WorkflowIdReusePolicy> = {
+  'unless-completed': WorkflowIdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+  again: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+};
+
+export interface StartCall {
+  call: CallVersion;
+  source: string;
+  from: Step;
+  autoProcess: boolean;
+  mode: StartMode;
+  pace: Pace;
+}
+
+/** How long an Update waits for a worker to take it. */
+const UPDATE_PATIENCE_MS = 10_000;
+
+export type CallsClient = ReturnType<typeof createCallsClient>;
+
+export const createCallsClient = ({ client, calls, pace }: { client: Client; calls: Calls; pace: Pace }) => {
+  const handleOf = (key: CallKey) => client.workflow.getHandle(callWorkflowId(key));
+
+  const update = async <Input extends object>(key: CallKey, name: keyof typeof CALL_UPDATES, input: Input, requestId: string): Promise<void> => {
+    await calls.get(key);
+    try {
+      await client.withDeadline(Date.now() + UPDATE_PATIENCE_MS, () => handleOf(key).executeUpdate<void, [Input]>(CALL_UPDATES[name], { updateId: requestId, args: [input] }));
+    } catch (error) {
+      throw await explain(error, key, name);
+    }
+  };
+
+  /** Turns what an Update can fail with into what the person needs to know. */
+  const explain = async (error: unknown, key: CallKey, name: string): Promise<unknown> => {
+    if (error instanceof WorkflowUpdateFailedError) {
+      const cause = error.cause;
+      return new AftercallError('CONFLICT', cause instanceof ApplicationFailure ? cause.message : messageOf(cause), {
+        advice: 'Read the call again; it may have moved on.',
+        outcome: 'refused',
+        cause: error,
+      });
+    }
+    if (error instanceof WorkflowNotFoundError) {
+      const call = await calls.find(key);
+      return new AftercallError('CONFLICT', `${name} asks for a call that runs; this one is ${call?.state.replaceAll('_', ' ') ?? 'unknown'}.`, {
+        advice: call && hasEnded(call.state) ? 'Reprocess it to run it again.' : 'The next window starts it.',
+        outcome: 'refused',
+        cause: error,
+      });
+    }
+    if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || (isGrpcServiceError(error) && [1, 4, 14].includes(error.code))) {
+      return new AftercallError('UPSTREAM_TIMEOUT', `No worker took "${name}" within ${UPDATE_PATIENCE_MS / 1_000} s.`, {
+        advice: 'Check that a worker serves the workflows queue, then send the same request again with the same Idempotency-Key.',
+        cause: error,
+      });
+    }
+    return error;
+  };
+
+  const start = async ({ call, source, from, autoProcess, mode, pace: callPace }: StartCall): Promise<boolean> => {
+    const input: ProcessCallInput = { call, source, from, autoProcess, pace: callPace };
+    try {
+      await client.workflow.start('processCall', {
+        workflowId: callWorkflowId(call),
+        taskQueue: queueName('workflows'),
+        workflowIdReusePolicy: REUSE[mode],
+        args: [input],
+        typedSearchAttributes: [
+          { key: SEARCH_ATTRIBUTES.project, value: call.project },
+          { key: SEARCH_ATTRIBUTES.source, value: source },
+          { key: SEARCH_ATTRIBUTES.state, value: autoProcess ? 'processing' : 'awaiting_approval' },
+        ],
+        staticSummary: `${source} call, version ${call.version}${from === 'recording' ? '' : ` from ${from}`}`,
+      });
+      return true;
+    } catch (error) {
+      if (error instanceof WorkflowExecutionAlreadyStartedError) return false;
+      throw error;
+    }
+  };
+
+  return {
+    /** Starts a call's workflow. @returns false when there is one already: information, not an error */
+    start,
+
+    approve: (key: CallKey, input: Approve, requestId: string) => update(key, 'approve', input, requestId),
+    reject: (key: CallKey, input: Reject, requestId: string) => update(key, 'reject', input, requestId),
+    retry: (key: CallKey, input: Retry, requestId: string) => update(key, 'retry', input, requestId),
+    skipStep: (key: CallKey, input: SkipStep, requestId: string) => update(key, 'skipStep', input, requestId),
+    giveUp: (key: CallKey, input: GiveUp, requestId: string) => update(key, 'giveUp', input, requestId),
+
+    /**
+     * Runs an ended call again as a new version, from a step on, with the artefacts before it.
+     *
+     * @returns `started: false` with the running version when the call has not ended
+     */
+    async reprocess(key: CallKey, { from }: { by: string; from: Step }): Promise<{ started: boolean; version: number }> {
+      const call = await calls.get(key);
+      if (!hasEnded(call.state)) return { started: false, version: call.version };
+      if (call.version > 0) {
+        const { recording, transcript } = await calls.getVersion({ ...key, version: call.version });
+        const missing = groupOf(from) > 0 && !recording ? 'recording' : groupOf(from) > 1 && !transcript ? 'transcript' : undefined;
+        if (missing && call.result === 'processed') {
+          throw new AftercallError('CONFLICT', `This call cannot start from ${from}: it has no ${missing} to go on with.`, {
+            advice: `Start from ${missing === 'recording' ? 'recording' : 'transcription'}.`,
+            outcome: 'refused',
+          });
+        }
+        if (missing) from = missing === 'recording' ? 'recording' : 'transcription';
+      }
+      const next: CallVersion = { ...key, version: call.version + 1 };
+      await calls.openVersion(next, { from, state: 'staged' });
+      const started = await start({ call: next, source: call.source, from, autoProcess: true, mode: 'again', pace });
+      return { started, version: next.version };
+    },
+
+    /** The source says that a call's recording is there now. */
+    async recordingAvailable(key: CallKey): Promise<'delivered' | 'restarted' | 'not_waiting'> {
+      const call = await calls.find(key);
+      if (!call) return 'not_waiting';
+      if (call.result === 'no_recording') {
+        await this.reprocess(key, { by: 'webhook', from: 'recording' });
+        return 'restarted';
+      }
+      if (hasEnded(call.state)) return 'not_waiting';
+      try {
+        await handleOf(key).signal(RECORDING_AVAILABLE_SIGNAL);
+        return 'delivered';
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return 'not_waiting';
+        throw error;
+      }
+    },
+
+    /** How the call's workflow stands by Temporal's word, or undefined when Temporal knows none. Costs no Action. */
+    async workflowStatus(key: CallKey): Promise<string | undefined> {
+      try {
+        return (await handleOf(key).describe()).status.name;
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return undefined;
+        throw error;
+      }
+    },
+
+    /** Waits for the end of a call's workflow. For tests and scripts. */
+    async result<T>(key: CallKey): Promise<T> {
+      try {
+        return (await handleOf(key).result()) as T;
+      } catch (error) {
+        if (error instanceof WorkflowFailedError) throw error.cause ?? error;
+        throw error;
+      }
+    },
+
+  };
+};

@@ -1,0 +1,134 @@
+import { type Client, ScheduleAlreadyRunning, type ScheduleOptions, ScheduleNotFoundError, ScheduleOverlapPolicy } from '@temporalio/client';
+import type { Config } from '../config.ts';
+import { queueName } from '../domain/activities.ts';
+import { AftercallError } from '../domain/errors.ts';
+import { ingestWorkflowId, scheduleId } from '../domain/ids.ts';
+import type { IngestWindowInput, Pace } from '../domain/messages.ts';
+
+type ScheduleConfig = Pick<Config, 'INGEST_EVERY' | 'INGEST_CRON' | 'INGEST_OVERLAP' | 'INGEST_CATCHUP' | 'INGEST_SETTLE'>;
+
+const OVERLAP: Record<Config['INGEST_OVERLAP'], ScheduleOverlapPolicy> = {
+  skip: ScheduleOverlapPolicy.SKIP,
+  buffer_one: ScheduleOverlapPolicy.BUFFER_ONE,
+  buffer_all: ScheduleOverlapPolicy.BUFFER_ALL,
+  allow_all: ScheduleOverlapPolicy.ALLOW_ALL,
+};
+
+export interface ScheduleView {
+  id: string;
+  paused: boolean;
+  note?: string;
+  spec: string;
+  overlap: string;
+  catchupWindowMs: number;
+  nextRuns: string[];
+  recentRuns: { scheduledAt: string; startedAt: string; workflowId: string }[];
+  /** Windows that were due and never run, because their time had passed the catch-up limit. */
+  missed: number;
+  /** Windows that were due while one ran, and were dropped by the overlap policy. */
+  skipped: number;
+  buffered: number;
+}
+
+export type Schedules = ReturnType<typeof createSchedules>;
+
+/** The Schedule of one project's source. */
+export const createSchedules = ({
+  client,
+  config,
+  pace,
+  minutesBack,
+  project,
+  source,
+}: {
+  client: Client;
+  config: ScheduleConfig;
+  pace: Pace;
+  minutesBack: number;
+  project: string;
+  source: string;
+}) => {
+  const id = scheduleId(project, source);
+  const handle = client.schedule.getHandle(id);
+  const input: IngestWindowInput = { project, source, minutesBack, settleMs: config.INGEST_SETTLE, pace };
+
+  const spec = config.INGEST_CRON
+    ? { cronExpressions: [config.INGEST_CRON], timezone: 'UTC' }
+    : { intervals: [{ every: config.INGEST_EVERY }] };
+  const action: ScheduleOptions['action'] = {
+    type: 'startWorkflow',
+    workflowType: 'ingestWindow',
+    workflowId: ingestWorkflowId(project, source),
+    taskQueue: queueName('workflows'),
+    args: [input],
+    staticSummary: `window of ${project} from ${source}`,
+  };
+  const policies = { overlap: OVERLAP[config.INGEST_OVERLAP], catchupWindow: config.INGEST_CATCHUP, pauseOnFailure: false };
+
+  const orExplain = async <T>(work: Promise<T>): Promise<T> =>
+    work.catch((error: unknown) => {
+      if (error instanceof ScheduleNotFoundError) {
+        throw new AftercallError('NOT_FOUND', `There is no schedule ${id} in namespace ${client.options.namespace}.`, {
+          advice: 'Create it with `npm run schedule -- apply`.',
+          cause: error,
+        });
+      }
+      throw error;
+    });
+
+  return {
+    id,
+
+    /** Creates the schedule, or brings an existing one in line with the settings. Whether it is paused stays as it is. */
+    async apply(): Promise<'created' | 'updated'> {
+      try {
+        await client.schedule.create({ scheduleId: id, spec, action, policies });
+        return 'created';
+      } catch (error) {
+        if (!(error instanceof ScheduleAlreadyRunning)) throw error;
+        await handle.update((previous) => ({ ...previous, spec, action: action as never, policies }));
+        return 'updated';
+      }
+    },
+
+    pause: (note: string): Promise<void> => orExplain(handle.pause(note)),
+    resume: (note: string): Promise<void> => orExplain(handle.unpause(note)),
+
+    /** Reads a window now, beside the timetable. */
+    trigger: (): Promise<void> => orExplain(handle.trigger(ScheduleOverlapPolicy.BUFFER_ONE)),
+
+    /** Runs every window that was due between two times, one after the other. */
+    backfill: (from: Date, to: Date): Promise<void> => orExplain(handle.backfill({ start: from, end: to, overlap: ScheduleOverlapPolicy.BUFFER_ALL })),
+
+    /** Reads one window now and waits for its report, beside the schedule. @returns the workflow's ID and a handle on its report */
+    async runWindow({ workflowId, window }: { workflowId: string; window?: IngestWindowInput['window'] }) {
+      return client.workflow.start('ingestWindow', {
+        workflowId,
+        taskQueue: queueName('workflows'),
+        args: [{ ...input, ...(window ? { window } : {}) }],
+        staticSummary: `window of ${project} from ${source}, by hand`,
+      });
+    },
+
+    async describe(): Promise<ScheduleView> {
+      const found = await orExplain(handle.describe());
+      return {
+        id,
+        paused: found.state.paused,
+        ...(found.state.note ? { note: found.state.note } : {}),
+        spec: config.INGEST_CRON ? `cron ${config.INGEST_CRON} (UTC)` : `every ${config.INGEST_EVERY / 60_000} min`,
+        overlap: String(found.policies.overlap ?? policies.overlap).toLowerCase(),
+        catchupWindowMs: found.policies.catchupWindow ?? config.INGEST_CATCHUP,
+        nextRuns: found.info.nextActionTimes.map((at) => at.toISOString()),
+        recentRuns: found.info.recentActions.map((run) => ({
+          scheduledAt: run.scheduledAt.toISOString(),
+          startedAt: run.takenAt.toISOString(),
+          workflowId: run.action.workflow.workflowId,
+        })),
+        missed: found.info.numActionsMissedCatchupWindow,
+        skipped: found.info.numActionsSkippedOverlap,
+        buffered: found.info.runningActions.length,
+      };
+    },
+  };
+};

@@ -1,0 +1,28 @@
+import { type Logger as TemporalLogger, type LogLevel, type LogMetadata } from '@temporalio/worker';
+import pino, { type Logger } from 'pino';
+import type { Config } from '../config.ts';
+
+export type Log = Logger;
+
+/** Where secrets and customers' words could stand in a log line's fields. */
+const REDACTED = ['*.authorization', '*.apiKey', '*.token', '*.secret', '*.password', '*.transcript', '*.quote', 'authorization', 'url'];
+
+/** The process's logger: JSON lines on `destination`, standard output by default. */
+export const createLog = (config: Pick<Config, 'LOG_LEVEL'>, name: string, destination: 1 | 2 = 1): Log =>
+  pino({ level: config.LOG_LEVEL, name, redact: { paths: REDACTED, censor: '[redacted]' } }, pino.destination(destination));
+
+/** Temporal hands over a message and then its fields; pino takes them the other way round. */
+export const temporalLogger = (log: Log): TemporalLogger => {
+  const at =
+    (level: 'trace' | 'debug' | 'info' | 'warn' | 'error') =>
+    (message: string, meta?: LogMetadata): void =>
+      log[level](meta ? { temporal: { ...meta } } : {}, message);
+  return {
+    log: (level: LogLevel, message: string, meta?: LogMetadata): void => at(level.toLowerCase() as 'info')(message, meta),
+    trace: at('trace'),
+    debug: at('debug'),
+    info: at('debug'),
+    warn: at('warn'),
+    error: at('error'),
+  };
+};

@@ -1,0 +1,2 @@
+export { ingestWindow } from './ingest-window.ts';
+export { processCall } from './process-call.ts';

@@ -1,0 +1,62 @@
+import { type ActivityOptions, proxyActivities } from '@temporalio/workflow';
+import {
+  type CrmActivities,
+  type DeskActivities,
+  type IngestActivities,
+  type LlmActivities,
+  queueName,
+  type RecordingActivities,
+} from '../domain/activities.ts';
+import type { Pace } from '../domain/messages.ts';
+
+/**
+ * The activities with their timeouts and retries.
+ *
+ * Every option set has both a limit for one attempt and one for all of them: unlimited retries would
+ * keep a call "processing" for ever instead of parking it.
+ */
+export const stepActivities = (pace: Pace) => {
+  const retry = { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: pace.maxRetryMs, maximumAttempts: pace.attempts };
+  const options = (more: ActivityOptions): ActivityOptions => ({ retry, heartbeatTimeout: pace.heartbeatTimeoutMs, ...more });
+
+  const { fetchRecording } = proxyActivities<RecordingActivities>(
+    // Half an hour moves 500 MB at 300 kB/s.
+    options({ taskQueue: queueName('recordings'), startToCloseTimeout: '30m', scheduleToCloseTimeout: '6h', summary: 'fetch the recording' }),
+  );
+  const { transcribe } = proxyActivities<LlmActivities>(
+    // Four hours of audio at eight times real time.
+    options({ taskQueue: queueName('llm'), startToCloseTimeout: '30m', scheduleToCloseTimeout: '6h', summary: 'transcribe' }),
+  );
+  const { analyse } = proxyActivities<LlmActivities>(
+    // Two model requests of up to ten minutes, each the SDK's own limit.
+    options({ taskQueue: queueName('llm'), startToCloseTimeout: '20m', scheduleToCloseTimeout: '6h', summary: 'grade' }),
+  );
+  const { actOnCrm } = proxyActivities<CrmActivities>(
+    // A used-up daily request limit of the CRM frees itself within 24 hours; six are waited for, then a person decides.
+    options({ taskQueue: queueName('crm'), startToCloseTimeout: '20m', scheduleToCloseTimeout: '6h', summary: 'act in the CRM' }),
+  );
+  const { writeMetadata } = proxyActivities<DeskActivities>(
+    options({ taskQueue: queueName('workflows'), startToCloseTimeout: '1m', scheduleToCloseTimeout: '1h', summary: 'write the record' }),
+  );
+  const { deliver } = proxyActivities<DeskActivities>(
+    options({ taskQueue: queueName('workflows'), startToCloseTimeout: '1m', scheduleToCloseTimeout: '1h', summary: 'deliver' }),
+  );
+  const { recordState } = proxyActivities<DeskActivities>({
+    taskQueue: queueName('workflows'),
+    startToCloseTimeout: '30s',
+    // Bookkeeping that must not park a call of its own accord: it waits for the database as long as that takes.
+    retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '1m' },
+    summary: 'record the state',
+  });
+  return { fetchRecording, transcribe, analyse, actOnCrm, writeMetadata, deliver, recordState };
+};
+
+export const ingestActivities = (pace: Pace): IngestActivities =>
+  proxyActivities<IngestActivities>({
+    taskQueue: queueName('workflows'),
+    // A page of a thousand starts takes seconds; waiting for a run's calls is cut into pieces of ten minutes.
+    startToCloseTimeout: '15m',
+    scheduleToCloseTimeout: '2h',
+    heartbeatTimeout: pace.heartbeatTimeoutMs,
+    retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: pace.maxRetryMs, maximumAttempts: Math.max(pace.attempts, 10) },
+  });
