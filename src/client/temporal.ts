@@ -1,4 +1,4 @@
-import { Client, Connection, type ConnectionOptions, type DataConverter } from '@temporalio/client';
+import { Client, Connection, type DataConverter } from '@temporalio/client';
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import type { Config } from '../config.ts';
 import { AftercallError, messageOf } from '../domain/errors.ts';
@@ -12,9 +12,9 @@ export const SEARCH_ATTRIBUTES = {
 
 type TemporalConfig = Pick<Config, 'TEMPORAL_ADDRESS' | 'TEMPORAL_NAMESPACE' | 'TEMPORAL_API_KEY' | 'TEMPORAL_TLS'>;
 
-export const connectionOptions = (config: TemporalConfig): ConnectionOptions => ({
+export const connectionOptions = (config: TemporalConfig): { address: string; tls?: true; apiKey?: string } => ({
   address: config.TEMPORAL_ADDRESS,
-  ...(config.TEMPORAL_TLS || config.TEMPORAL_API_KEY ? { tls: true } : {}),
+  ...(config.TEMPORAL_TLS || config.TEMPORAL_API_KEY ? { tls: true as const } : {}),
   ...(config.TEMPORAL_API_KEY ? { apiKey: config.TEMPORAL_API_KEY } : {}),
 });
 

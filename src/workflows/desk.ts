@@ -10,13 +10,14 @@ import {
   upsertSearchAttributes,
 } from '@temporalio/workflow';
 import type { DeskActivities } from '../domain/activities.ts';
-import type { Attention, CallState, CallVersion } from '../domain/call.ts';
+import type { Attention, CallState } from '../domain/call.ts';
 import {
   type Approve,
   CALL_UPDATES,
   type CallPhase,
   type CallStatus,
   type GiveUp,
+  type ProcessCallInput,
   RECORDING_AVAILABLE_SIGNAL,
   type Reject,
   type Retry,
@@ -47,8 +48,9 @@ export type Ruling = { approved: true; by: string } | { approved: false; by: str
 export type Desk = ReturnType<typeof openDesk>;
 
 /** Registers the handlers. To be called before the workflow awaits anything. */
-export const openDesk = (call: CallVersion, from: Step, { recordState }: Pick<DeskActivities, 'recordState'>) => {
-  let phase: CallPhase = 'running';
+export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { recordState }: Pick<DeskActivities, 'recordState'>) => {
+  // Set here and not where the wait begins: an Update in the first workflow task runs before the main line does.
+  let phase: CallPhase = autoProcess ? 'running' : 'awaiting_approval';
   let cursor = groupOf(from);
   let lookNow = false;
   let ruling: Ruling | undefined;
@@ -144,6 +146,13 @@ export const openDesk = (call: CallVersion, from: Step, { recordState }: Pick<De
     showDetails();
   };
 
+  const awaitRuling = async (): Promise<Ruling> => {
+    await condition(() => ruling !== undefined);
+    phase = 'running';
+    upsertSearchAttributes([{ key: STATE_ATTRIBUTE, value: 'processing' }]);
+    return ruling!;
+  };
+
   return {
     call,
     isDone: (step: Step): boolean => done.has(step),
@@ -189,21 +198,19 @@ export const openDesk = (call: CallVersion, from: Step, { recordState }: Pick<De
       skipped.add(step);
     },
 
-    /** Waits until somebody approves or rejects. `announce` is false when the state was written at the start. */
-    async ruling({ announce, step, reason }: { announce: boolean; step?: Step; reason?: string }): Promise<Ruling> {
+    /** Waits for the ruling on a call that was staged for approval; its state was written when it was staged. */
+    async rulingOnStart(): Promise<Ruling> {
+      showDetails();
+      return awaitRuling();
+    },
+
+    /** Waits for the ruling on what a step means to do. */
+    async rulingOn(step: Step, reason: string): Promise<Ruling> {
       ruling = undefined;
       phase = 'awaiting_approval';
-      if (announce) {
-        showWaiting('awaiting_approval');
-        await recordState({ call, state: 'awaiting_approval', ...(step ? { step } : {}), ...(reason ? { reason } : {}) });
-      } else {
-        showDetails();
-      }
-      await condition(() => ruling !== undefined);
-      const given = ruling as Ruling | undefined;
-      phase = 'running';
-      upsertSearchAttributes([{ key: STATE_ATTRIBUTE, value: 'processing' }]);
-      return given!;
+      showWaiting('awaiting_approval');
+      await recordState({ call, state: 'awaiting_approval', step, reason });
+      return awaitRuling();
     },
 
     /** Waits for the time of the next look, for the source's word, or for a person. */

@@ -15,7 +15,7 @@ import { stepActivities } from './proxies.ts';
  */
 export async function processCall(input: ProcessCallInput): Promise<CallOutcome> {
   const activities = stepActivities(input.pace);
-  const desk = openDesk(input.call, input.from, activities);
+  const desk = openDesk(input, activities);
   try {
     return await handle(input, desk, activities);
   } catch (error) {
@@ -33,7 +33,7 @@ type Activities = ReturnType<typeof stepActivities>;
 const handle = async (input: ProcessCallInput, desk: Desk, activities: Activities): Promise<CallOutcome> => {
   const { call } = input;
   if (!input.autoProcess) {
-    const ruling = await desk.ruling({ announce: false });
+    const ruling = await desk.rulingOnStart();
     if (!ruling.approved) {
       return end(desk, { state: 'rejected', reason: ruling.reason, skippedSteps: [] });
     }
@@ -84,7 +84,7 @@ const handle = async (input: ProcessCallInput, desk: Desk, activities: Activitie
       if (desk.isSkipped('transcription')) return 'done';
       const crm = await activities.actOnCrm({ call, ...(crmApprovedBy === undefined ? {} : { approvedBy: crmApprovedBy }) });
       if (crm.state !== 'needs_approval') return 'done';
-      const ruling = await desk.ruling({ announce: true, step: 'crm', reason: `${crm.action}: ${crm.reasons.join(' ')}` });
+      const ruling = await desk.rulingOn('crm', `${crm.action}: ${crm.reasons.join(' ')}`);
       if (!ruling.approved) {
         desk.skip('crm');
         return 'done';

@@ -1,0 +1,48 @@
+import { ApplicationFailure } from '@temporalio/common';
+import type { Activities } from '../../src/activities/index.ts';
+import type { CrmActivities, DeskActivities, LlmActivities, RecordingActivities } from '../../src/domain/activities.ts';
+
+type Steps = RecordingActivities & LlmActivities & CrmActivities & DeskActivities;
+export type StepName = keyof Steps;
+
+/**
+ * Activities for tests of the workflow alone: each answers as for a call that goes through, unless the
+ * test gives other answers to be used up first. What was called with what is kept in order.
+ */
+export const scriptedSteps = () => {
+  const calls: { step: StepName; input: unknown }[] = [];
+  const answers = new Map<StepName, (() => unknown)[]>();
+  const standard: Record<StepName, () => unknown> = {
+    fetchRecording: () => ({ state: 'stored', bytes: 1 }),
+    transcribe: () => ({ state: 'transcribed', turns: 9, gradable: true }),
+    analyse: () => ({ state: 'analysed', scorePercent: 80, pass: true }),
+    actOnCrm: () => ({ state: 'done', scenario: 'good_lead', action: 'create_lead' }),
+    writeMetadata: () => ({ state: 'written', registered: true }),
+    deliver: () => ({ state: 'delivered' }),
+    recordState: () => undefined,
+  };
+  const step =
+    (name: StepName) =>
+    async (input: unknown): Promise<never> => {
+      calls.push({ step: name, input });
+      const answer = answers.get(name)?.shift() ?? standard[name];
+      return answer() as never;
+    };
+  const activities = Object.fromEntries(Object.keys(standard).map((name) => [name, step(name as StepName)])) as unknown as Steps;
+  return {
+    activities: { workflows: activities, recordings: activities, llm: activities, crm: activities } as unknown as Activities,
+    /** Uses these answers for the next calls of a step. An error is thrown. */
+    script: (name: StepName, ...next: unknown[]): void => {
+      answers.set(name, [...(answers.get(name) ?? []), ...next.map((value) => () => {
+        if (value instanceof Error) throw value;
+        return value;
+      })]);
+    },
+    taken: (): StepName[] => calls.map((call) => call.step),
+    inputsOf: <T>(name: StepName): T[] => calls.filter((call) => call.step === name).map((call) => call.input as T),
+  };
+};
+
+/** A failure that no retry mends. */
+export const finalFailure = (type: string, message = 'refused'): ApplicationFailure =>
+  ApplicationFailure.create({ type, message, nonRetryable: true, details: [{ advice: 'mend it', attempt: 1 }] });
