@@ -1,0 +1,172 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { createCalls } from '../../src/db/calls.ts';
+import { createCosts } from '../../src/db/costs.ts';
+import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
+import { createEffects } from '../../src/db/effects.ts';
+import { createProjects } from '../../src/db/projects.ts';
+import { createRuns } from '../../src/db/runs.ts';
+import type { CallDetails } from '../../src/domain/call.ts';
+import { AftercallError } from '../../src/domain/errors.ts';
+import { buildReport } from '../../src/domain/report.ts';
+import { startPostgres, type TestPostgres } from '../support/postgres.ts';
+
+let postgres: TestPostgres;
+
+beforeAll(async () => {
+  postgres = await startPostgres();
+});
+afterAll(() => postgres?.stop());
+
+const aCall = (callId: string, minutes = 0): CallDetails => ({
+  source: 'webex',
+  callId,
+  status: 'completed',
+  direction: 'inbound',
+  originPhone: '+15550100',
+  queueName: 'Sales 100%',
+  startedAtMs: Date.UTC(2026, 10, 20, 10, minutes),
+});
+
+describe.each(['PGlite', 'PostgreSQL'] as const)('the database on %s', (engine) => {
+  let db: Database;
+  let calls: ReturnType<typeof createCalls>;
+  let runs: ReturnType<typeof createRuns>;
+  let costs: ReturnType<typeof createCosts>;
+
+  beforeAll(async () => {
+    db = await openDatabase(engine === 'PGlite' ? 'pglite:' : await postgres.createDatabase());
+    await migrate(db);
+    calls = createCalls(db);
+    runs = createRuns(db);
+    costs = createCosts(db);
+  });
+  afterAll(() => db?.destroy());
+
+  const version = (callId: string, number = 1) => ({ project: 'default', callId, version: number });
+
+  it('migrates twice without harm', async () => {
+    await migrate(db);
+    await expect(createProjects(db).settings('default')).resolves.toMatchObject({ minutesBack: 10_080 });
+    await expect(createProjects(db).settings('nobody')).rejects.toThrow(/no project nobody/);
+  });
+
+  it('stages a call once and tells how it stands the second time', async () => {
+    expect((await calls.stage('default', [aCall('s1'), aCall('s2')], 'staged')).get('s1')).toEqual({ state: 'staged', version: 0 });
+    await expect(calls.openVersion(version('s1'), { runId: 'run-a', from: 'recording', state: 'staged' })).resolves.toBe('run-a');
+    await calls.setState(version('s1'), { state: 'completed', result: 'processed' });
+    const again = await calls.stage('default', [aCall('s1'), aCall('s3')], 'staged');
+    expect(Object.fromEntries(again)).toEqual({ s1: { state: 'completed', version: 1 }, s3: { state: 'staged', version: 0 } });
+  });
+
+  it('remembers which run a version belongs to, however often it is opened', async () => {
+    await calls.stage('default', [aCall('o1')], 'staged');
+    await calls.openVersion(version('o1'), { runId: 'run-a', from: 'recording', state: 'staged' });
+    await expect(calls.openVersion(version('o1'), { runId: 'run-b', from: 'recording', state: 'staged' })).resolves.toBe('run-a');
+  });
+
+  it('takes over the results before the step that a new version starts from, and no others', async () => {
+    await calls.stage('default', [aCall('v1')], 'staged');
+    await calls.openVersion(version('v1'), { from: 'recording', state: 'staged' });
+    await calls.keepResult(version('v1'), 'recording', { key: 'k', bytes: 1, sha256: 's', format: 'wav', recordingId: 'r', fileName: 'f' });
+    await calls.keepResult(version('v1'), 'transcription', { key: 't', turns: 3, durationMs: 9, provider: 'p', model: 'm' });
+    await calls.keepResult(version('v1'), 'metadata', { key: 'm', registered: true });
+    await calls.openVersion(version('v1', 2), { from: 'analysis', state: 'staged' });
+    const second = await calls.getVersion(version('v1', 2));
+    expect(second.recording?.key).toBe('k');
+    expect(second.transcript?.key).toBe('t');
+    expect(second.metadata).toBeNull();
+    expect(await calls.get({ project: 'default', callId: 'v1' })).toMatchObject({ version: 2, state: 'staged' });
+    expect(await calls.listVersions({ project: 'default', callId: 'v1' })).toHaveLength(2);
+  });
+
+  it('does not let an older version speak for the call', async () => {
+    await calls.setState(version('v1', 1), { state: 'failed', reason: 'zombie' });
+    expect(await calls.get({ project: 'default', callId: 'v1' })).toMatchObject({ version: 2, state: 'staged', reason: null });
+  });
+
+  it('pages through calls without gap or repeat, and searches literally', async () => {
+    await calls.stage('default', Array.from({ length: 25 }, (_, at) => aCall(`p${at}`, Math.floor(at / 5))), 'staged');
+    const seen: string[] = [];
+    for (let after: { startedAt: Date; callId: string } | undefined; ; ) {
+      const page = await calls.list({ project: 'default', text: '0%' }, { limit: 4, after });
+      seen.push(...page.map((call) => call.callId));
+      if (page.length < 4) break;
+      after = page.at(-1)!;
+    }
+    expect(seen.filter((id) => id.startsWith('p'))).toHaveLength(25);
+    expect(new Set(seen).size).toBe(seen.length);
+    expect(await calls.list({ project: 'default', text: '_ales' }, { limit: 4 })).toEqual([]);
+  });
+
+  it('pays for the same content once, again when the answer was of no use, and nothing for a refusal', async () => {
+    await calls.stage('default', [aCall('c1')], 'staged');
+    const request = { ...version('c1'), step: 'analysis' as const, kind: 'llm' as const, provider: 'p', model: 'm', content: 'q' };
+    let asked = 0;
+    const pay = (usable: boolean) => async () => {
+      asked += 1;
+      return { result: { asked }, usable, provider: 'p', model: 'm-1', usage: { kind: 'llm' as const, inputTokens: 5, cachedInputTokens: 0, outputTokens: 1 }, microUsd: 7 };
+    };
+    await expect(
+      costs.payOnce(request, async () => {
+        throw new AftercallError('RATE_LIMITED', 'busy', { advice: 'wait', outcome: 'refused' });
+      }),
+    ).rejects.toThrow('busy');
+    expect(await costs.list('default', 'c1')).toEqual([]);
+    await costs.payOnce(request, pay(false));
+    await costs.payOnce(request, pay(true));
+    await expect(costs.payOnce(request, pay(true))).resolves.toEqual({ asked: 2 });
+    expect(asked).toBe(2);
+    expect(await costs.list('default', 'c1')).toEqual([expect.objectContaining({ state: 'settled', microUsd: 7 }), expect.objectContaining({ microUsd: 7 })]);
+  });
+
+  it('leaves a reservation when the answer to a paid request never came', async () => {
+    const request = { ...version('c1'), step: 'crm' as const, kind: 'llm' as const, provider: 'p', model: 'm', content: 'lost' };
+    await expect(
+      costs.payOnce(request, async () => {
+        throw new AftercallError('UPSTREAM_TIMEOUT', 'no answer', { advice: 'wait' });
+      }),
+    ).rejects.toThrow('no answer');
+    expect((await costs.list('default', 'c1')).at(-1)).toMatchObject({ state: 'reserved', microUsd: 0 });
+  });
+
+  it('plans an effect once across versions and keeps its receipt', async () => {
+    const effects = createEffects(db);
+    const effect = { ...version('c1'), effect: 'create_lead', target: 'salesforce', class: 'upsert_by_key' as const };
+    expect(await effects.plan(effect, { company: 'a' })).toMatchObject({ state: 'planned' });
+    await effects.done(effect, { id: '00Q' });
+    expect(await effects.plan({ ...effect, version: 2 }, { company: 'b' })).toMatchObject({ state: 'done', receipt: { id: '00Q' }, intent: { company: 'a' } });
+  });
+
+  it('counts a run from its records, and the report adds up', async () => {
+    await runs.open({ id: 'run-r', project: 'default', source: 'webex', windowFrom: new Date(0), windowTo: new Date(1) });
+    await calls.stage('default', ['r1', 'r2', 'r3'].map((id) => aCall(id)), 'staged');
+    for (const id of ['r1', 'r2', 'r3']) await calls.openVersion(version(id), { runId: 'run-r', from: 'recording', state: 'staged' });
+    await runs.noteTasks('run-r', [{ callId: 'r1', disposition: 'new' }, { callId: 'r2', disposition: 'new' }, { callId: 'old', disposition: 'skipped' }], 1);
+    // The page is read again after a crash: what was new stays new.
+    await runs.noteTasks('run-r', [{ callId: 'r1', disposition: 'skipped' }, { callId: 'r3', disposition: 'new' }], 1);
+    expect(await runs.countUnsettled('run-r')).toBe(3);
+    await calls.setState(version('r1'), { state: 'completed', result: 'processed' });
+    await calls.setState(version('r2'), { state: 'given_up', reason: 'x' });
+    await calls.keepResult(version('r1'), 'crm', { scenario: 'good_lead', action: 'create_lead', reasons: [], records: {} });
+    await calls.keepResult(version('r2'), 'crm', { scenario: 'consumer_redirect', action: 'none', reasons: [], records: {} });
+    const report = buildReport(
+      { runId: 'run-r', project: 'default', source: 'webex', windowFrom: '', windowTo: '', startedAt: '', finishedAt: new Date().toISOString() },
+      await runs.count('run-r'),
+      { unavailable: 'not asked' },
+    );
+    expect(report).toMatchObject({
+      tasksFound: 4,
+      newTasks: 3,
+      skippedAlreadyProcessed: 1,
+      processedSuccessfully: 1,
+      failed: 1,
+      inProgress: 1,
+      crm: { leadsCreated: 1, crmSkipped: { consumer_redirect: 1 } },
+    });
+    await runs.log('run-r', 'info', 'hello', { a: 1 });
+    expect(await runs.readLog('run-r', { limit: 5 })).toEqual([expect.objectContaining({ message: 'hello', fields: { a: 1 } })]);
+    await runs.complete('run-r', { report, reportKey: 'k', logKey: 'l' });
+    expect((await runs.get('default', 'run-r')).report).toEqual(report);
+    expect((await runs.list('default', { limit: 5 })).map((run) => run.id)).toEqual(['run-r']);
+  });
+});
