@@ -1,8 +1,8 @@
 import { ApplicationFailure } from '@temporalio/common';
 import type { Activities } from '../../src/activities/index.ts';
-import type { CrmActivities, DeskActivities, LlmActivities, RecordingActivities } from '../../src/domain/activities.ts';
+import type { CrmActivities, DeskActivities, IngestActivities, LlmActivities, RecordingActivities } from '../../src/domain/activities.ts';
 
-type Steps = RecordingActivities & LlmActivities & CrmActivities & DeskActivities;
+type Steps = RecordingActivities & LlmActivities & CrmActivities & DeskActivities & IngestActivities;
 export type StepName = keyof Steps;
 
 /**
@@ -20,6 +20,11 @@ export const scriptedSteps = () => {
     writeMetadata: () => ({ state: 'written', registered: true }),
     deliver: () => ({ state: 'delivered' }),
     recordState: () => undefined,
+    openRun: () => undefined,
+    ingestPage: () => ({ found: 0, started: 0 }),
+    awaitSettled: () => 0,
+    writeReport: () => ({}),
+    failRun: () => undefined,
   };
   const step =
     (name: StepName) =>

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type WorkflowHandle, WorkflowUpdateFailedError } from '@temporalio/client';
 import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
-import { QUEUES, queueName } from '../../src/domain/activities.ts';
+import { queueName } from '../../src/domain/activities.ts';
 import type { CallOutcome } from '../../src/domain/call.ts';
 import type { CallStatus, ProcessCallInput } from '../../src/domain/messages.ts';
 import { bundleWorkflows } from '../../src/workers.ts';
 import { startDevServer } from '../support/dev-server.ts';
 import { finalFailure, scriptedSteps } from '../support/scripted-steps.ts';
+import { withScriptedWorkers } from '../support/scripted-worker.ts';
 
 let server: TestWorkflowEnvironment;
 let workflowBundle: Awaited<ReturnType<typeof bundleWorkflows>>;
@@ -27,20 +27,7 @@ const withCall = async (
   input: Partial<ProcessCallInput> = {},
 ): Promise<CallOutcome> => {
   const callId = `call-${++calls}`;
-  const workers = await Promise.all(
-    QUEUES.map((queue) =>
-      Worker.create({
-        connection: server.nativeConnection,
-        taskQueue: queueName(queue),
-        activities: steps.activities[queue],
-        // Every workflow task replays from the start: what is not deterministic fails here.
-        maxCachedWorkflows: 0,
-        ...(queue === 'workflows' ? { workflowBundle: workflowBundle as WorkflowBundleWithSourceMap } : {}),
-      }),
-    ),
-  );
-  const running = Promise.all(workers.map((worker) => worker.run()));
-  try {
+  return withScriptedWorkers(server, workflowBundle, steps, async () => {
     const handle = await server.client.workflow.start('processCall', {
       workflowId: `call/default/${callId}`,
       taskQueue: queueName('workflows'),
@@ -48,10 +35,7 @@ const withCall = async (
     });
     await act(handle);
     return (await handle.result()) as CallOutcome;
-  } finally {
-    for (const worker of workers) worker.shutdown();
-    await running;
-  }
+  });
 };
 
 const statusOf = (handle: WorkflowHandle): Promise<CallStatus> => handle.query<CallStatus>('status');
