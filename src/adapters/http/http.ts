@@ -1,0 +1,108 @@
+import { AftercallError, isAftercallError, messageOf } from '../../domain/errors.ts';
+import { retryAfterMs } from './retry-after.ts';
+
+export interface HttpRequest {
+  /** The system that is asked, as people call it: stands in messages. */
+  system: string;
+  /** What the request is for, as in "Listing calls": stands in messages. */
+  doing: string;
+  url: URL;
+  method?: 'GET' | 'POST' | 'PATCH';
+  headers?: Record<string, string>;
+  body?: string;
+  signal: AbortSignal;
+  /** For the headers of the answer to arrive. */
+  timeoutMs?: number;
+}
+
+const DEFAULT_TIMEOUT_MS = 60_000;
+const MAX_JSON_BYTES = 32 * 1024 * 1024;
+
+/**
+ * Sends a request and maps what can go wrong.
+ *
+ * Redirects are not followed: none of the APIs uses them, and a token must not travel to another host.
+ * Messages show the URL without its query, which may hold signatures.
+ *
+ * @returns the response with a status below 300
+ */
+export const send = async (request: HttpRequest): Promise<Response> => {
+  const { url, method = 'GET', headers = {}, body, signal, timeoutMs = DEFAULT_TIMEOUT_MS } = request;
+  const timeout = new AbortController();
+  const timer = setTimeout(() => timeout.abort(), timeoutMs);
+  let response: Response;
+  try {
+    response = await fetch(url, { method, headers, redirect: 'manual', signal: AbortSignal.any([signal, timeout.signal]), ...(body === undefined ? {} : { body }) });
+  } catch (error) {
+    signal.throwIfAborted();
+    if (timeout.signal.aborted) {
+      throw new AftercallError('UPSTREAM_TIMEOUT', `${request.doing} failed: ${request.system} did not answer within ${timeoutMs / 1_000} s (${shown(url)}).`, {
+        advice: `Check that ${request.system} is up.`,
+        cause: error,
+      });
+    }
+    throw new AftercallError('UPSTREAM_UNAVAILABLE', `${request.doing} failed: ${request.system} cannot be reached at ${url.origin}: ${reasonOf(error)}`, {
+      advice: `Check the address, the network and that ${request.system} is up.`,
+      cause: error,
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+  if (response.status < 300) return response;
+  throw await failureOf(request, response);
+};
+
+/** Sends a request for JSON. @throws UPSTREAM_NONSENSE when the answer is none */
+export const sendForJson = async (request: HttpRequest): Promise<unknown> => {
+  const response = await send(request);
+  const text = await readText(request, response, MAX_JSON_BYTES);
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
+    throw new AftercallError('UPSTREAM_NONSENSE', `${request.doing} failed: ${request.system} answered with something that is not JSON (${text.length} characters, ${response.headers.get('content-type') ?? 'no content type'}).`, {
+      advice: 'Often a proxy or a login page in between. It is tried again.',
+      cause: error,
+    });
+  }
+};
+
+/** The error for a status of 300 or more. The upstream refused, so nothing was done. */
+const failureOf = async (request: HttpRequest, response: Response): Promise<AftercallError> => {
+  const { status } = response;
+  const said = excerpt(await response.text().catch(() => ''));
+  const message = `${request.doing} failed: ${request.system} answered ${status}${said ? ` (${said})` : ''}.`;
+  const wait = retryAfterMs(response.headers.get('retry-after'), Date.now());
+  const options = { outcome: 'refused' as const, ...(wait === undefined ? {} : { retryAfterMs: wait }) };
+  if (status === 401 || status === 403) return new AftercallError('AUTH_FAILED', message, { ...options, advice: `Check the credentials for ${request.system} and what they are allowed to do.` });
+  if (status === 429) return new AftercallError('RATE_LIMITED', message, { ...options, advice: 'It is tried again after the time asked for.' });
+  if (status >= 500 || status === 408) return new AftercallError('UPSTREAM_UNAVAILABLE', message, { ...options, advice: `It is tried again. If it goes on, check the status of ${request.system}.` });
+  return new AftercallError('UPSTREAM_REJECTED', message, { ...options, advice: `${request.system} does not accept this request; trying again will not help.` });
+};
+
+const readText = async (request: HttpRequest, response: Response, limit: number): Promise<string> => {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+      bytes += chunk.byteLength;
+      if (bytes > limit) throw new AftercallError('UPSTREAM_NONSENSE', `${request.doing} failed: ${request.system} answered with more than ${limit} bytes.`, { advice: 'Ask for smaller pages.' });
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    request.signal.throwIfAborted();
+    if (isAftercallError(error)) throw error;
+    throw new AftercallError('UPSTREAM_UNAVAILABLE', `${request.doing} failed: the answer of ${request.system} broke off: ${reasonOf(error)}`, { advice: 'It is tried again.', cause: error });
+  }
+  return Buffer.concat(chunks).toString('utf8');
+};
+
+/** A URL as it may be shown: what identifies the place, not what opens it. */
+export const shown = (url: URL): string => `${url.origin}${url.pathname}`;
+
+/** What undici hides behind "fetch failed". */
+export const reasonOf = (error: unknown): string => {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause === undefined ? messageOf(error) : messageOf(cause) || (cause as { code?: string }).code || messageOf(error);
+};
+
+const excerpt = (text: string): string => text.replaceAll(/\s+/g, ' ').trim().slice(0, 200);
