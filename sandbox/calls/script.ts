@@ -23,6 +23,8 @@ export interface SampleCall {
     servedAs: 'wav' | 'mp3' | 'mulaw-wav';
     /** How often the captures query answers with nothing before the recording is there. Default 0. */
     emptyLooks?: number;
+    /** The agent is on the first channel; Webex labels the channels of each recording. */
+    agentFirst?: boolean;
     /** Two channels that carry the same sound. */
     duplicatedMono?: boolean;
   };
