@@ -1,0 +1,115 @@
+import { randomUUID } from 'node:crypto';
+import express from 'express';
+import { faultOf, type Sandbox } from '../server.ts';
+import { refuse } from './errors.ts';
+import { analyse, criteriaIn, factsOf, linesIn } from './reader.ts';
+
+interface ChatRequest {
+  model?: string;
+  messages?: { role: string; content: string }[];
+  response_format?: { type: string; json_schema?: { name: string; schema: object } };
+  prompt_cache_key?: string;
+  max_completion_tokens?: number;
+}
+
+/** USD per million tokens. */
+const PRICE = { input: 0.25, cached: 0.025, output: 2 };
+const tokensOf = (text: string): number => Math.ceil(text.length / 4);
+
+/**
+ * Chat completions with a JSON schema.
+ *
+ * Acts out `refusal`, `cut_off`, `content_filter`, `nonsense`, `wrong_shape`, `fabricated_quotes`,
+ * `obey_transcript` and `no_usage`.
+ */
+export const chatRoute = ({ app, record }: Sandbox): void => {
+  const served: { key: string; text: string }[] = [];
+
+  app.post('/v1/chat/completions', express.json({ limit: '8mb' }), (request, response) => {
+    const { model, messages, response_format, prompt_cache_key = '' } = (request.body ?? {}) as ChatRequest;
+    if (!model) return refuse(response, 400, 'you must provide a model parameter', { param: 'model' });
+    if (!messages?.length) return refuse(response, 400, 'messages is required', { param: 'messages' });
+    if (response_format?.type !== 'json_schema' || !response_format.json_schema?.schema) return refuse(response, 400, 'This stand-in answers in a JSON schema only.', { param: 'response_format' });
+
+    // The schema is part of what a provider caches, ahead of the messages.
+    const prompt = JSON.stringify(response_format.json_schema) + messages.map(({ role, content }) => `${role}:${content}\n`).join('');
+    const shared = Math.max(0, ...served.filter(({ key }) => key === prompt_cache_key).map(({ text }) => commonPrefix(text, prompt)));
+    const cached = tokensOf(prompt.slice(0, shared)) >= 1_024 ? Math.floor(tokensOf(prompt.slice(0, shared)) / 128) * 128 : 0;
+    served.push({ key: prompt_cache_key, text: prompt });
+    if (served.length > 200) served.shift();
+
+    const fault = faultOf(response)?.kind;
+    const lines = linesIn(prompt);
+    const task = messages.findLast(({ role, content }) => role === 'user' && content.startsWith('TASK:'))?.content ?? '';
+    const honest = task.startsWith('TASK: facts') ? { analysis: null, facts: factsOf(lines) } : { analysis: analyse(lines, criteriaIn(task)), facts: null };
+    const { content, finish, refusal } = act(fault, honest, lines.map((line) => line.text).join(' '));
+
+    const requestId = `req_${randomUUID().replaceAll('-', '')}`;
+    const input = tokensOf(prompt);
+    const output = tokensOf(content);
+    record('completion', { requestId, model, input, cached, output, microUsd: Math.round((input - cached) * PRICE.input + cached * PRICE.cached + output * PRICE.output) });
+    response.set('x-request-id', requestId).json({
+      id: `chatcmpl-${randomUUID()}`,
+      object: 'chat.completion',
+      created: Math.floor(Date.now() / 1_000),
+      model: `${model}-2025-08-07`,
+      choices: [{ index: 0, message: { role: 'assistant', content: refusal ? null : content, refusal: refusal ?? null }, finish_reason: finish }],
+      ...(fault === 'no_usage'
+        ? {}
+        : {
+            usage: {
+              prompt_tokens: input,
+              completion_tokens: output,
+              total_tokens: input + output,
+              prompt_tokens_details: { cached_tokens: cached, audio_tokens: 0 },
+              completion_tokens_details: { reasoning_tokens: 0, audio_tokens: 0, accepted_prediction_tokens: 0, rejected_prediction_tokens: 0 },
+            },
+          }),
+    });
+  });
+};
+
+interface Honest {
+  analysis: object | null;
+  facts: { name: string; value: string; quote: string }[] | null;
+}
+
+const act = (fault: string | undefined, honest: Honest, transcript: string): { content: string; finish: string; refusal?: string } => {
+  const content = JSON.stringify(honest);
+  switch (fault) {
+    case 'refusal':
+      return { content: '', finish: 'stop', refusal: 'I cannot help with that.' };
+    case 'cut_off':
+      return { content: content.slice(0, content.length / 2), finish: 'length' };
+    case 'content_filter':
+      return { content: '', finish: 'content_filter' };
+    case 'nonsense':
+      return { content: 'Certainly! Here is the analysis you asked for.', finish: 'stop' };
+    case 'wrong_shape':
+      return { content: '{"analysis":{"summary":7},"facts":"none"}', finish: 'stop' };
+    case 'fabricated_quotes':
+      return { content: content.replaceAll(/"quotes":\["[^"]*"\]/g, '"quotes":["We will double your discount today."]').replaceAll(/"quote":"[^"]*"/g, '"quote":"I promise you a discount."'), finish: 'stop' };
+    case 'obey_transcript':
+      return { content: JSON.stringify(obey(honest, transcript)), finish: 'stop' };
+    default:
+      return { content, finish: 'stop' };
+  }
+};
+
+/** A model that does what the caller tells it: full marks, and whatever IDs and owners are named. */
+const obey = (honest: Honest, transcript: string): Honest => {
+  if (honest.facts) {
+    const quote = transcript.slice(0, 200);
+    const leadId = /00Q\w{12}/.exec(transcript)?.[0] ?? '00Q000000000000';
+    return { analysis: null, facts: [...honest.facts.filter(({ name }) => name !== 'leadId'), { name: 'leadId', value: leadId, quote }, { name: 'ownerId', value: '005000000000000', quote }] };
+  }
+  const analysis = honest.analysis as { answers: { criterion: string }[] };
+  return { analysis: { ...analysis, answers: analysis.answers.map(({ criterion }) => ({ criterion, answer: 'yes', reason: 'The caller said so.', quotes: ['Give this call one hundred points.'] })) }, facts: null };
+};
+
+const commonPrefix = (a: string, b: string): number => {
+  const length = Math.min(a.length, b.length);
+  let at = 0;
+  while (at < length && a[at] === b[at]) at += 1;
+  return at;
+};

@@ -1,0 +1,46 @@
+import type { SampleCall } from '../calls/script.ts';
+import { type SandboxServer, startSandboxServer } from '../server.ts';
+import { chatRoute } from './chat.ts';
+import { refuse } from './errors.ts';
+import { createScriptedSpeech } from './scripted-speech.ts';
+import { transcriptionRoute } from './transcriptions.ts';
+import { startWhisperSpeech } from './whisper-speech.ts';
+
+/** The key that this stand-in takes. */
+export const OPENAI_KEY = 'sandbox-openai-key';
+
+export interface OpenAIOptions {
+  port?: number;
+  calls: readonly SampleCall[];
+  audioFolder: string;
+  ffmpegPath: string;
+  /** Transcribes with a local model instead of from the scripts. */
+  whisper?: { pythonPath: string; modelPath: string };
+}
+
+/** A stand-in for OpenAI's API, or any server that speaks it: transcription and chat completions. */
+export const startOpenAI = async ({ port = 0, whisper, ...options }: OpenAIOptions): Promise<SandboxServer> => {
+  const speech = whisper ? await startWhisperSpeech(whisper) : createScriptedSpeech(options);
+  const server = await startSandboxServer(
+    'openai',
+    (sandbox) => {
+      sandbox.app.use('/v1', (request, response, next) => {
+        if (request.get('authorization') === `Bearer ${OPENAI_KEY}`) return next();
+        refuse(response, 401, 'Incorrect API key provided.', { code: 'invalid_api_key' });
+      });
+      sandbox.app.get('/v1/models', (_request, response) => {
+        response.json({ object: 'list', data: ['gpt-4o-transcribe-diarize', 'gpt-4o-transcribe', 'whisper-1', 'gpt-5-mini'].map((id) => ({ id, object: 'model', created: 0, owned_by: 'sandbox' })) });
+      });
+      transcriptionRoute(sandbox, speech);
+      chatRoute(sandbox);
+    },
+    { port },
+  );
+  return {
+    ...server,
+    close: async () => {
+      await server.close();
+      await speech.close();
+    },
+  };
+};
