@@ -27,3 +27,38 @@ export interface Turn {
   /** 0 to 1, where the provider gives one. */
   confidence?: number;
 }
+
+/** A piece of speech before it is merged into turns. */
+export interface SpokenPiece {
+  speaker: string;
+  channel?: number;
+  startMs: number;
+  endMs: number;
+  text: string;
+  confidence?: number;
+}
+
+/** Pieces of one speaker further apart than this are turns of their own. */
+const TURN_GAP_MS = 2_000;
+
+/**
+ * Orders pieces in time and joins those that one speaker says in a row.
+ *
+ * Where people talk at once, the pieces stay apart and in the order in which they begin.
+ */
+export const toTurns = (pieces: readonly SpokenPiece[]): Turn[] => {
+  const turns: (Turn & { pieces: number })[] = [];
+  const spoken = pieces.filter((piece) => piece.text.trim() !== '').sort((a, b) => a.startMs - b.startMs || a.endMs - b.endMs);
+  for (const piece of spoken) {
+    const last = turns.at(-1);
+    if (last && last.speaker === piece.speaker && last.channel === piece.channel && piece.startMs - last.endMs <= TURN_GAP_MS) {
+      last.text = `${last.text} ${piece.text.trim()}`;
+      last.endMs = Math.max(last.endMs, piece.endMs);
+      if (last.confidence !== undefined && piece.confidence !== undefined) last.confidence = (last.confidence * last.pieces + piece.confidence) / (last.pieces + 1);
+      last.pieces += 1;
+      continue;
+    }
+    turns.push({ ...piece, endMs: Math.max(piece.startMs, piece.endMs), text: piece.text.trim(), pieces: 1 });
+  }
+  return turns.map(({ pieces: _pieces, ...turn }) => turn);
+};

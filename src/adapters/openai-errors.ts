@@ -1,0 +1,48 @@
+import OpenAI, { APIConnectionError, APIConnectionTimeoutError, APIError, APIUserAbortError } from 'openai';
+import { AftercallError, isAftercallError, messageOf } from '../domain/errors.ts';
+import { retryAfterMs } from './http/retry-after.ts';
+
+/** A client for OpenAI or a server that speaks its API. Retries are the workflow's business, not the client's. */
+export const openAIClient = ({ baseUrl, apiKey, timeoutMs }: { baseUrl: string; apiKey: string; timeoutMs: number }): OpenAI =>
+  new OpenAI({ baseURL: baseUrl, apiKey, maxRetries: 0, timeout: timeoutMs });
+
+/** What to call the server in records: `openai`, or the host it is reached at. */
+export const providerName = (baseUrl: string): string => {
+  const { hostname } = new URL(baseUrl);
+  return hostname === 'api.openai.com' ? 'openai' : hostname;
+};
+
+/**
+ * Turns what the client throws into what the workflow decides on.
+ *
+ * An answer with an error status was refused: nothing was done and nothing is billed. A timeout or a
+ * lost connection leaves that open.
+ */
+export const openAIFailure = (error: unknown, doing: string, signal: AbortSignal): unknown => {
+  if (signal.aborted || error instanceof APIUserAbortError) return signal.reason ?? error;
+  if (isAftercallError(error)) return error;
+  if (error instanceof APIConnectionTimeoutError) {
+    return new AftercallError('UPSTREAM_TIMEOUT', `${doing} failed: no answer in time.`, { advice: 'It is tried again. The request may have been billed.', cause: error });
+  }
+  if (error instanceof APIConnectionError) {
+    return new AftercallError('UPSTREAM_UNAVAILABLE', `${doing} failed: ${messageOf(error.cause ?? error)}`, { advice: 'Check the base URL and the network. It is tried again.', cause: error });
+  }
+  if (!(error instanceof APIError)) return error;
+
+  const status = error.status as number | undefined;
+  const message = `${doing} failed: the server answered ${status ?? 'with an error'} (${error.message.slice(0, 300)}).`;
+  const wait = waitOf(error.headers as Headers | undefined);
+  const options = { outcome: 'refused' as const, cause: error, ...(wait === undefined ? {} : { retryAfterMs: wait }) };
+  if (status === 429 && (error.code === 'insufficient_quota' || error.type === 'insufficient_quota')) {
+    return new AftercallError('QUOTA_EXHAUSTED', message, { ...options, advice: 'Add credit or raise the limit of the account, then retry the calls that wait.' });
+  }
+  if (status === 429) return new AftercallError('RATE_LIMITED', message, { ...options, advice: 'It is tried again after the time asked for.' });
+  if (status === 401 || status === 403) return new AftercallError('AUTH_FAILED', message, { ...options, advice: 'Check OPENAI_API_KEY (or STT_API_KEY) and what it is allowed to do.' });
+  if (status === undefined || status >= 500 || status === 408 || status === 409) return new AftercallError('UPSTREAM_UNAVAILABLE', message, { ...options, advice: 'It is tried again.' });
+  return new AftercallError('UPSTREAM_REJECTED', message, { ...options, advice: 'Check the model name and what it accepts; trying again will not help.' });
+};
+
+const waitOf = (headers: Headers | undefined): number | undefined => {
+  const ms = headers?.get('retry-after-ms');
+  return ms && /^\d+$/.test(ms) ? Number(ms) : retryAfterMs(headers?.get('retry-after'), Date.now());
+};
