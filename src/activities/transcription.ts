@@ -1,0 +1,204 @@
+import { createWriteStream } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import type { Audio, AudioProbe } from '../adapters/audio/audio.ts';
+import type { ObjectStore } from '../adapters/objects/object-store.ts';
+import type { KnownSpeaker, SpeechResult, Transcriber } from '../adapters/stt/transcriber.ts';
+import type { Calls } from '../db/calls.ts';
+import type { Costs } from '../db/costs.ts';
+import type { Projects } from '../db/projects.ts';
+import type { StoredRecording } from '../db/schema.ts';
+import type { LlmActivities } from '../domain/activities.ts';
+import type { CallVersion } from '../domain/call.ts';
+import { costMicroUsd, type Price, type Usage } from '../domain/cost.ts';
+import { AftercallError } from '../domain/errors.ts';
+import { transcriptKey } from '../domain/ids.ts';
+import { type SpokenPiece, toTurns, type Transcript } from '../domain/transcript.ts';
+import { signal } from './context.ts';
+
+interface Dependencies {
+  calls: Calls;
+  costs: Costs;
+  objects: ObjectStore;
+  audio: Audio;
+  transcriber: Transcriber;
+  projects: Projects;
+  prices: Price[];
+}
+
+/** How a two-channel recording's channels are labelled when the source does not say: Webex's "channel1: Caller". */
+const DEFAULT_CHANNELS: ('agent' | 'customer')[] = ['customer', 'agent'];
+/** A sample of a speaker for the next part of a long call; the provider takes 2 to 10 s of at most four. */
+const SAMPLE_MS = { shortest: 2_000, longest: 9_000 };
+const MAX_KNOWN_SPEAKERS = 4;
+
+export const createTranscriptionActivities = (dependencies: Dependencies): Pick<LlmActivities, 'transcribe'> => {
+  const { calls, objects, projects } = dependencies;
+  return {
+    /**
+     * Turns a call's recording into a transcript with speakers.
+     *
+     * Two real channels are transcribed apart, so that the channel says who speaks. Everything else goes
+     * to the provider as one channel, and its own labels are kept: who of them is the agent would be a
+     * guess. Each request is paid for once, however often the step is tried.
+     *
+     * @throws AUDIO_UNREADABLE final
+     */
+    async transcribe({ call }) {
+      await calls.beginStep(call, 'transcription');
+      const settings = await projects.settings(call.project);
+      if (!settings.transcribe) return { state: 'off' };
+      const { recording } = await calls.getVersion(call);
+      if (!recording) {
+        throw new AftercallError('NOT_FOUND', `Call ${call.callId} has no stored recording to transcribe.`, { advice: 'Retry from the recording step.' });
+      }
+      const folder = await mkdtemp(join(tmpdir(), 'aftercall-'));
+      try {
+        const path = join(folder, `recording.${recording.format}`);
+        const stored = await objects.open(recording.key, { signal: signal() });
+        if (!stored) throw new AftercallError('NOT_FOUND', `The recording ${recording.key} is not in the object store any more.`, { advice: 'Retry from the recording step.' });
+        await pipeline(stored.body, createWriteStream(path), { signal: signal() });
+        const transcript = await hear(dependencies, { call, recording, path, folder, language: settings.language });
+        await objects.put(transcriptKey(call.callId), `${JSON.stringify(transcript)}\n`, { contentType: 'application/json', signal: signal() });
+        await calls.keepResult(call, 'transcription', {
+          key: transcriptKey(call.callId),
+          turns: transcript.turns.length,
+          durationMs: transcript.durationMs,
+          provider: transcript.provider,
+          model: transcript.model,
+          ...(transcript.language ? { language: transcript.language } : {}),
+        });
+        return { state: 'transcribed', turns: transcript.turns.length, gradable: transcript.turns.length >= settings.minTurnsToGrade };
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+      }
+    },
+  };
+};
+
+interface Hearing {
+  call: CallVersion;
+  recording: StoredRecording;
+  path: string;
+  folder: string;
+  language: string | undefined;
+}
+
+const hear = async (dependencies: Dependencies, hearing: Hearing): Promise<Transcript> => {
+  const { audio, transcriber } = dependencies;
+  const probe = await audio.probe(hearing.path, signal());
+  const tracks = tracksOf(probe, hearing.recording);
+  const heard: { results: SpeechResult[]; pieces: SpokenPiece[] }[] = [];
+  for (const track of tracks) heard.push(await hearTrack(dependencies, hearing, track));
+
+  const results = heard.flatMap((track) => track.results);
+  const turns = toTurns(heard.flatMap((track) => track.pieces));
+  const language = results.find((result) => result.language)?.language ?? hearing.language;
+  const billedSeconds = total(results, (result) => result.usage.seconds);
+  const inputTokens = total(results, (result) => result.usage.inputTokens);
+  const outputTokens = total(results, (result) => result.usage.outputTokens);
+  return {
+    callId: hearing.call.callId,
+    durationMs: probe.durationMs,
+    // Nothing was sent when there is nothing to hear.
+    provider: results[0]?.provider ?? 'none: the recording is silent',
+    model: results[0]?.model ?? transcriber.model,
+    speakersBy: tracks.length === 2 ? 'channel' : turns.some((turn) => turn.speaker !== UNNAMED) ? 'provider' : 'none',
+    speakers: [...new Set(turns.map((turn) => turn.speaker))],
+    turns,
+    usage: { requests: results.length, billedSeconds, inputTokens, outputTokens },
+    ...(language ? { language } : {}),
+  };
+};
+
+const UNNAMED = 'speaker';
+
+interface Track {
+  /** Undefined mixes all channels. */
+  channel?: number;
+  /** Who speaks on it, where that is certain. */
+  speaker?: string;
+}
+
+/** What has to be transcribed: found out before anything is paid for. */
+const tracksOf = ({ layout, soundingChannel }: AudioProbe, { channels = DEFAULT_CHANNELS }: StoredRecording): Track[] => {
+  switch (layout) {
+    case 'two_speakers':
+      return [0, 1].map((channel) => ({ channel, speaker: channels[channel] ?? DEFAULT_CHANNELS[channel]! }));
+    case 'one_silent':
+      return [soundingChannel === undefined ? {} : { channel: soundingChannel }];
+    case 'duplicated_mono':
+      return [{ channel: 0 }];
+    case 'mono':
+      return [{}];
+    case 'silent':
+      return [];
+  }
+};
+
+const hearTrack = async ({ audio, transcriber, costs, prices }: Dependencies, { call, recording, path, folder, language }: Hearing, { channel, speaker }: Track): Promise<{ results: SpeechResult[]; pieces: SpokenPiece[] }> => {
+  const parts = await audio.prepare(path, { directory: folder, ...transcriber.limits, signal: signal(), ...(channel === undefined ? {} : { channel }) });
+  const results: SpeechResult[] = [];
+  const pieces: SpokenPiece[] = [];
+  const samples = new Map<string, KnownSpeaker>();
+  for (const [index, part] of parts.entries()) {
+    // What the answer depends on; the file itself is made anew at every try.
+    const content = JSON.stringify({ sha256: recording.sha256, channel: channel ?? 'mix', startMs: part.startMs, language: language ?? 'any' });
+    const result = await costs.payOnce<SpeechResult>(
+      { ...call, step: 'transcription', kind: 'stt', provider: transcriber.name, model: transcriber.model, content },
+      async () => {
+        const answer = await transcriber.transcribe({
+          path: part.path,
+          durationMs: part.durationMs,
+          signal: signal(),
+          ...(language ? { language } : {}),
+          ...(samples.size > 0 ? { knownSpeakers: [...samples.values()] } : {}),
+        });
+        const usage: Usage = {
+          kind: 'stt',
+          seconds: answer.usage.seconds ?? Math.ceil(part.durationMs / 1_000),
+          ...(answer.usage.inputTokens === undefined ? {} : { inputTokens: answer.usage.inputTokens }),
+          ...(answer.usage.outputTokens === undefined ? {} : { outputTokens: answer.usage.outputTokens }),
+        };
+        return {
+          result: answer,
+          usable: true,
+          provider: answer.provider,
+          model: answer.model,
+          usage,
+          microUsd: costMicroUsd(prices, answer.model, usage, today()),
+          requestId: answer.requestId,
+        };
+      },
+    );
+    results.push(result);
+    for (const segment of result.segments) {
+      pieces.push({
+        speaker: speaker ?? segment.speaker ?? UNNAMED,
+        startMs: part.startMs + segment.startMs,
+        endMs: part.startMs + segment.endMs,
+        text: segment.text,
+        ...(channel === undefined ? {} : { channel }),
+        ...(segment.confidence === undefined ? {} : { confidence: segment.confidence }),
+      });
+    }
+    // Providers letter speakers anew in every part; samples carry them over.
+    if (index + 1 < parts.length && speaker === undefined && transcriber.tellsSpeakers) await sampleSpeakers(audio, part.path, folder, result, samples);
+  }
+  return { results, pieces };
+};
+
+const sampleSpeakers = async (audio: Audio, path: string, folder: string, { segments }: SpeechResult, samples: Map<string, KnownSpeaker>): Promise<void> => {
+  const longestFirst = segments.toSorted((a, b) => b.endMs - b.startMs - (a.endMs - a.startMs));
+  for (const { speaker, startMs, endMs } of longestFirst) {
+    if (speaker === undefined || samples.has(speaker) || samples.size >= MAX_KNOWN_SPEAKERS || endMs - startMs < SAMPLE_MS.shortest) continue;
+    const samplePath = join(folder, `speaker-${samples.size}.wav`);
+    await audio.clip(path, { startMs, endMs: Math.min(endMs, startMs + SAMPLE_MS.longest), outPath: samplePath, signal: signal() });
+    samples.set(speaker, { name: speaker, samplePath });
+  }
+};
+
+const today = (): string => new Date().toISOString().slice(0, 10);
+const total = <T>(values: readonly T[], of: (value: T) => number | undefined): number => values.reduce((sum, value) => sum + (of(value) ?? 0), 0);
