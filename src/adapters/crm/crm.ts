@@ -1,0 +1,45 @@
+import type { AccountState, CrmRecords } from '../../domain/crm-rules.ts';
+
+/**
+ * A customer relationship management system, in the business's words.
+ *
+ * Every act is safe to repeat with the same `key`; how is each adapter's business, and stated there.
+ */
+export interface Crm {
+  readonly name: string;
+
+  /** The account of a company, by its registration number, else by its exact name, with its open opportunity. */
+  lookUp(keys: { brn?: string; company?: string }, signal: AbortSignal): Promise<AccountState>;
+
+  /** @throws CRM_DUPLICATE when the CRM's own rules see the lead as one it has, and name none to use */
+  createLead(key: string, lead: NewLead, signal: AbortSignal): Promise<CrmRecords>;
+
+  /** @throws CRM_REJECTED when there is no such lead */
+  convertLead(leadId: string, signal: AbortSignal): Promise<CrmRecords>;
+
+  /** Notes a renewal on the account and its open opportunity. */
+  updateAccount(key: string, state: AccountState, note: CallNote, signal: AbortSignal): Promise<CrmRecords>;
+
+  /** Notes the call on the account and hands it to another owner. */
+  transfer(key: string, state: AccountState, note: CallNote & { ownerId: string }, signal: AbortSignal): Promise<CrmRecords>;
+
+  /** A cheap check that the credentials work. */
+  check(signal: AbortSignal): Promise<void>;
+}
+
+export interface NewLead {
+  lastName: string;
+  company: string;
+  brn?: string;
+  email?: string;
+  phone?: string;
+  description: string;
+}
+
+export interface CallNote {
+  subject: string;
+  text: string;
+  /** ISO date on which the call took place. */
+  date: string;
+  direction: 'inbound' | 'outbound';
+}
