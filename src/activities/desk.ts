@@ -1,4 +1,3 @@
-import type { Catalog } from '../adapters/catalog/catalog.ts';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { Calls } from '../db/calls.ts';
 import type { Costs } from '../db/costs.ts';
@@ -12,7 +11,6 @@ interface Dependencies {
   costs: Costs;
   runs: Runs;
   objects: ObjectStore;
-  catalog: Catalog;
 }
 
 export const createDeskActivities = ({ calls, costs, runs, objects }: Dependencies): Pick<DeskActivities, 'deliver' | 'recordState'> => ({

@@ -1,0 +1,119 @@
+import type { Client, DataConverter } from '@temporalio/client';
+import { createAnalysisActivities } from './activities/analysis.ts';
+import { createAskModel } from './activities/ask-model.ts';
+import { createCrmActivities } from './activities/crm.ts';
+import { createFactExtraction } from './activities/crm-facts.ts';
+import { createDeskActivities } from './activities/desk.ts';
+import type { Activities } from './activities/index.ts';
+import { createIngestActivities } from './activities/ingest.ts';
+import { createMetadataActivities } from './activities/metadata.ts';
+import { createRecordingActivities } from './activities/recording.ts';
+import { createReportActivities } from './activities/report.ts';
+import { createTranscriptionActivities } from './activities/transcription.ts';
+import { createFfmpegAudio } from './adapters/audio/ffmpeg.ts';
+import { createCatalog } from './adapters/catalog/registry.ts';
+import { createCrm } from './adapters/crm/registry.ts';
+import { createLanguageModel } from './adapters/llm/registry.ts';
+import type { ObjectStore } from './adapters/objects/object-store.ts';
+import { createObjectStore } from './adapters/objects/registry.ts';
+import { createSources } from './adapters/sources/registry.ts';
+import { createTranscriber } from './adapters/stt/registry.ts';
+import { createWarehouse } from './adapters/warehouse/registry.ts';
+import { type CallsClient, createCallsClient } from './client/calls.ts';
+import { createSchedules, type Schedules } from './client/schedules.ts';
+import { connectTemporal, ensureSearchAttributes } from './client/temporal.ts';
+import { type Config, paceOf, projectSettings } from './config.ts';
+import { createKeyRing } from './crypto/key-ring.ts';
+import { dataConverter } from './crypto/payload-codec.ts';
+import { type Calls, createCalls } from './db/calls.ts';
+import { type Costs, createCosts } from './db/costs.ts';
+import { createCredentials } from './db/credentials.ts';
+import { type Database, migrate, openDatabase } from './db/database.ts';
+import { createEffects, type Effects } from './db/effects.ts';
+import { createProjects, type Projects } from './db/projects.ts';
+import { createRuns, type Runs } from './db/runs.ts';
+import { loadPrices } from './prices.ts';
+import type { Log } from './telemetry/log.ts';
+
+/** The project and the source that an installation has until more can be made. */
+export const DEFAULT_PROJECT = 'default';
+export const DEFAULT_SOURCE = 'webex';
+
+/** Everything that the worker and the API share, made once per process. */
+export interface Wiring {
+  config: Config;
+  log: Log;
+  db: Database;
+  calls: Calls;
+  runs: Runs;
+  effects: Effects;
+  costs: Costs;
+  projects: Projects;
+  objects: ObjectStore;
+  temporal: Client;
+  converter: DataConverter;
+  callsClient: CallsClient;
+  schedules: Schedules;
+  close(): Promise<void>;
+}
+
+/** Connects to the database and to Temporal, and brings the schema and the default project up to date. */
+export const wire = async (config: Config, log: Log): Promise<Wiring> => {
+  const converter = dataConverter(createKeyRing(config.AFTERCALL_KEYS));
+  const objects = createObjectStore(config);
+  const db = await openDatabase(config.DATABASE_URL);
+  try {
+    await migrate(db);
+    const projects = createProjects(db);
+    await projects.saveSettings(DEFAULT_PROJECT, projectSettings(config));
+    const calls = createCalls(db);
+    const temporal = await connectTemporal(config, converter);
+    await ensureSearchAttributes(temporal);
+    const pace = paceOf(config);
+    return {
+      config,
+      log,
+      db,
+      calls,
+      runs: createRuns(db),
+      effects: createEffects(db),
+      costs: createCosts(db),
+      projects,
+      objects,
+      temporal,
+      converter,
+      callsClient: createCallsClient({ client: temporal, calls, pace }),
+      schedules: createSchedules({ client: temporal, config, pace, minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: DEFAULT_SOURCE }),
+      close: async () => {
+        await temporal.connection.close();
+        await db.destroy();
+      },
+    };
+  } catch (error) {
+    await db.destroy();
+    throw error;
+  }
+};
+
+/** Makes the activities with the adapters that they need. */
+export const createActivities = ({ config, log, db, calls, runs, effects, costs, projects, objects, callsClient }: Wiring): Activities => {
+  const sources = createSources({ config, credentials: createCredentials(db, createKeyRing(config.AFTERCALL_KEYS)) });
+  const catalog = createCatalog(config);
+  const prices = loadPrices(config.PRICES_FILE);
+  const askModel = createAskModel({ model: createLanguageModel(config), costs, prices });
+  const extractFacts = createFactExtraction({ calls, objects, askModel });
+  return {
+    workflows: {
+      ...createMetadataActivities({ calls, objects, catalog, projects }),
+      ...createDeskActivities({ calls, costs, runs, objects }),
+      ...createIngestActivities({ sources, calls, runs, projects, client: callsClient }),
+      ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), log }),
+    },
+    recordings: createRecordingActivities({ sources, objects, calls, projects, config }),
+    llm: {
+      ...createTranscriptionActivities({ calls, costs, objects, audio: createFfmpegAudio(config.FFMPEG_PATH), transcriber: createTranscriber(config), projects, prices }),
+      ...createAnalysisActivities({ calls, objects, projects, askModel }),
+    },
+    crm: createCrmActivities({ calls, effects, projects, objects, crm: createCrm(config), extractFacts }),
+  };
+};
