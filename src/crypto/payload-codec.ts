@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import type { DataConverter, Payload, PayloadCodec } from '@temporalio/common';
-import { temporal } from '@temporalio/proto';
+import proto from '@temporalio/proto';
 import type { KeyRing } from './key-ring.ts';
 
 const ENCODING = 'binary/encrypted';
@@ -14,7 +14,7 @@ export const FAILURE_CONVERTER_PATH = fileURLToPath(new URL('./failure-converter
 export const createPayloadCodec = (keyRing: KeyRing): PayloadCodec => ({
   encode: async (payloads) =>
     payloads.map((payload): Payload => {
-      const { keyId, bytes } = keyRing.seal(temporal.api.common.v1.Payload.encode(payload).finish());
+      const { keyId, bytes } = keyRing.seal(proto.temporal.api.common.v1.Payload.encode(payload).finish());
       return { metadata: { [ENCODING_KEY]: Buffer.from(ENCODING), [KEY_ID]: Buffer.from(keyId) }, data: bytes };
     }),
   decode: async (payloads) =>
@@ -22,7 +22,7 @@ export const createPayloadCodec = (keyRing: KeyRing): PayloadCodec => ({
       const { metadata, data } = payload;
       if (!metadata?.[ENCODING_KEY] || Buffer.from(metadata[ENCODING_KEY]).toString() !== ENCODING) return payload;
       const keyId = Buffer.from(metadata[KEY_ID] ?? []).toString();
-      return temporal.api.common.v1.Payload.decode(keyRing.open({ keyId, bytes: data ?? new Uint8Array(0) }));
+      return proto.temporal.api.common.v1.Payload.decode(keyRing.open({ keyId, bytes: data ?? new Uint8Array(0) }));
     }),
 });
 

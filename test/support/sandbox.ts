@@ -1,0 +1,65 @@
+import { join } from 'node:path';
+import { AUDIO_FOLDER, SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
+import { OPENAI_KEY, startOpenAI } from '../../sandbox/openai/server.ts';
+import { SALESFORCE_CLIENT, startSalesforce } from '../../sandbox/salesforce/server.ts';
+import { MANAGED_ACCOUNTS_OWNER } from '../../sandbox/salesforce/seed.ts';
+import type { Fault, LedgerEntry, SandboxServer } from '../../sandbox/server.ts';
+import { startWebex, WEBEX_CLIENT } from '../../sandbox/webex/server.ts';
+import type { SampleCall } from '../../sandbox/calls/script.ts';
+
+/** The stand-ins, in this process, with the environment that points the product at them. */
+export interface TestSandbox {
+  webex: SandboxServer;
+  openai: SandboxServer;
+  salesforce: SandboxServer;
+  env: Record<string, string>;
+  stop(): Promise<void>;
+}
+
+export const ffmpegPath = (): string => process.env['FFMPEG_PATH'] ?? 'ffmpeg';
+
+export const startTestSandbox = async (folder: string, calls: readonly SampleCall[] = SAMPLE_CALLS): Promise<TestSandbox> => {
+  const files = { calls, audioFolder: AUDIO_FOLDER, ffmpegPath: ffmpegPath() };
+  const webex = await startWebex({ ...files, dataFolder: join(folder, 'sandbox') });
+  const openai = await startOpenAI(files);
+  const salesforce = await startSalesforce({});
+  return {
+    webex,
+    openai,
+    salesforce,
+    env: sandboxEnv({ webex: webex.url, openai: openai.url, salesforce: salesforce.url }),
+    stop: async () => {
+      await Promise.all([webex.close(), openai.close(), salesforce.close()]);
+    },
+  };
+};
+
+export const sandboxEnv = (urls: { webex: string; openai: string; salesforce: string }): Record<string, string> => ({
+  WEBEX_BASE_URL: urls.webex,
+  WEBEX_TOKEN_URL: `${urls.webex}/v1/access_token`,
+  WEBEX_CLIENT_ID: WEBEX_CLIENT.clientId,
+  WEBEX_CLIENT_SECRET: WEBEX_CLIENT.clientSecret,
+  WEBEX_REFRESH_TOKEN: WEBEX_CLIENT.refreshToken,
+  OPENAI_BASE_URL: `${urls.openai}/v1`,
+  OPENAI_API_KEY: OPENAI_KEY,
+  SFDC_URL: urls.salesforce,
+  SFDC_CLIENT_ID: SALESFORCE_CLIENT.clientId,
+  SFDC_CLIENT_SECRET: SALESFORCE_CLIENT.clientSecret,
+  MANAGED_ACCOUNTS_OWNER,
+  CONSUMER_HOTLINE: '+65 6000 0199',
+});
+
+/** Switches faults on. They are used up by the requests that meet them. */
+export const addFaults = async (server: SandboxServer, ...faults: Fault[]): Promise<void> => {
+  await fetch(`${server.url}/_sandbox/faults`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(faults) });
+};
+
+export const clearFaults = async (server: SandboxServer): Promise<void> => {
+  await fetch(`${server.url}/_sandbox/faults`, { method: 'DELETE' });
+};
+
+/** What the stand-in itself says it did: the witness that our own records are held against. */
+export const ledgerOf = async (server: SandboxServer, kind?: string): Promise<LedgerEntry[]> => {
+  const ledger = (await (await fetch(`${server.url}/_sandbox/ledger`)).json()) as LedgerEntry[];
+  return kind ? ledger.filter((entry) => entry.kind === kind) : ledger;
+};
