@@ -1,0 +1,111 @@
+import { randomUUID } from 'node:crypto';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import express, { type Express } from 'express';
+import helmet from 'helmet';
+import { messageOf } from '../domain/errors.ts';
+import { codecRouter } from './codec.ts';
+import type { ApiDependencies } from './dependencies.ts';
+import { docsRouter } from './docs.ts';
+import { createMetrics } from './metrics.ts';
+import { HttpProblem, problemHandler } from './problems.ts';
+import { createRouteTable } from './route.ts';
+import { callRoutes } from './routes/calls.ts';
+import { runRoutes } from './routes/runs.ts';
+import { scheduleRoutes } from './routes/schedule.ts';
+import { webhookRouter } from './webhooks.ts';
+
+const BODY_LIMIT = '256kb';
+/** A check that hangs is a check that failed. */
+const CHECK_MS = 5_000;
+
+/** The HTTP API. Open to all are health, readiness, the documentation and signed webhooks; the rest needs the token. */
+export const createApi = (dependencies: ApiDependencies): Express => {
+  const { config, log, calls, inbox, idempotency, codec, checks, kickRelay } = dependencies;
+  const app = express();
+  app.disable('x-powered-by');
+  app.set('query parser', 'simple');
+  const metrics = createMetrics({ calls, inbox, project: 'default' });
+
+  app.use((request, response, next) => {
+    const requestId = request.get('x-request-id')?.slice(0, 100) ?? randomUUID();
+    response.set('x-request-id', requestId);
+    const stop = metrics.requests.startTimer({ method: request.method });
+    response.once('finish', () => {
+      stop({ route: (request.route as { path?: string } | undefined)?.path ?? 'other', status: response.statusCode });
+      log.debug({ requestId, method: request.method, path: request.path, status: response.statusCode }, 'request');
+    });
+    next();
+  });
+  // The documentation's own styles are inline; scripts are not. Plain HTTP on one's own machine must not be upgraded.
+  app.use(helmet({ contentSecurityPolicy: { directives: { 'script-src': ["'self'"], 'upgrade-insecure-requests': null } } }));
+
+  app.get('/healthz', (_request, response) => void response.json({ status: 'ok' }));
+  app.get('/readyz', async (_request, response) => {
+    const results = await Promise.all(Object.entries(checks).map(async ([name, check]) => [name, await outcomeOf(check)] as const));
+    const ready = results.every(([, outcome]) => outcome === 'ok');
+    response.status(ready ? 200 : 503).json({ status: ready ? 'ok' : 'unavailable', checks: Object.fromEntries(results) });
+  });
+
+  app.use(webhookRouter({ secret: config.WEBEX_WEBHOOK_SECRET, inbox, kick: kickRelay, count: (outcome) => metrics.webhooks.inc({ outcome }) }));
+
+  const routes = createRouteTable({ token: config.API_TOKEN, idempotency });
+  const authorise: express.RequestHandler = (request, _response, next) => {
+    routes.authorise(request);
+    next();
+  };
+  app.use(codecRouter({ codec, uiOrigin: config.TEMPORAL_UI_URL && new URL(config.TEMPORAL_UI_URL).origin, authorise }));
+  app.get('/metrics', authorise, async (_request, response) => {
+    response.type(metrics.registry.contentType).send(await metrics.registry.metrics());
+  });
+
+  app.use(express.json({ limit: BODY_LIMIT, strict: true }));
+  callRoutes(routes, dependencies);
+  runRoutes(routes, dependencies);
+  scheduleRoutes(routes, dependencies);
+  app.use(docsRouter(routes.document));
+  app.use(routes.router);
+  app.use((request) => {
+    throw routes.knows(request.path) ? new HttpProblem(405, `${request.method} is not possible here.`) : new HttpProblem(404, `There is nothing at ${request.path}. The API is described at /docs.`);
+  });
+  app.use(problemHandler(log));
+  return app;
+};
+
+const outcomeOf = async (check: () => Promise<void>): Promise<string> => {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`no answer within ${CHECK_MS / 1_000} s`)), CHECK_MS);
+  try {
+    await Promise.race([check(), late]);
+    return 'ok';
+  } catch (error) {
+    return messageOf(error);
+  } finally {
+    clearTimeout(timer);
+  }
+};
+
+export interface RunningApi {
+  url: string;
+  close(): Promise<void>;
+}
+
+/** Listens. @throws when the address is taken */
+export const listen = async (app: Express, { host, port }: { host: string; port: number }): Promise<RunningApi> => {
+  const server: Server = createServer({ headersTimeout: 20_000, requestTimeout: 60_000 }, app);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, resolve);
+  });
+  const { port: bound } = server.address() as AddressInfo;
+  return {
+    url: `http://${host}:${bound}`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        // Requests under way may finish; idle connections need not be waited for.
+        server.closeIdleConnections();
+        setTimeout(() => server.closeAllConnections(), 5_000).unref();
+      }),
+  };
+};

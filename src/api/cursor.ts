@@ -1,0 +1,15 @@
+import { HttpProblem } from './problems.ts';
+
+/** A position in a list as callers hand it back: opaque, so that it can change. */
+export const toCursor = (position: { startedAt: Date; id: string }): string => Buffer.from(JSON.stringify([position.startedAt.toISOString(), position.id])).toString('base64url');
+
+export const fromCursor = (cursor: string): { startedAt: Date; id: string } => {
+  try {
+    const [at, id] = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')) as [unknown, unknown];
+    const startedAt = new Date(String(at));
+    if (typeof id === 'string' && !Number.isNaN(startedAt.getTime())) return { startedAt, id };
+  } catch {
+    // Said below.
+  }
+  throw new HttpProblem(400, 'The cursor is none that this API gave.');
+};

@@ -1,0 +1,34 @@
+import type { PayloadCodec } from '@temporalio/common';
+import type { ObjectStore } from '../adapters/objects/object-store.ts';
+import type { CallsClient } from '../client/calls.ts';
+import type { Schedules } from '../client/schedules.ts';
+import type { Config } from '../config.ts';
+import type { Calls } from '../db/calls.ts';
+import type { Costs } from '../db/costs.ts';
+import type { Effects } from '../db/effects.ts';
+import type { Idempotency } from '../db/idempotency.ts';
+import type { Inbox } from '../db/inbox.ts';
+import type { Projects } from '../db/projects.ts';
+import type { Runs } from '../db/runs.ts';
+import type { Log } from '../telemetry/log.ts';
+
+/** What the API asks. */
+export interface ApiDependencies {
+  config: Pick<Config, 'API_TOKEN' | 'WEBEX_WEBHOOK_SECRET' | 'TEMPORAL_UI_URL' | 'TEMPORAL_NAMESPACE'>;
+  log: Log;
+  projects: Projects;
+  calls: Calls;
+  runs: Runs;
+  effects: Effects;
+  costs: Costs;
+  inbox: Inbox;
+  idempotency: Idempotency;
+  objects: ObjectStore;
+  callsClient: Pick<CallsClient, 'approve' | 'reject' | 'retry' | 'skipStep' | 'giveUp' | 'reprocess'>;
+  schedules: Pick<Schedules, 'describe' | 'pause' | 'resume' | 'trigger' | 'backfill'>;
+  codec: PayloadCodec;
+  /** Named checks of what the API stands on; each throws when it does not hold. */
+  checks: Record<string, () => Promise<void>>;
+  /** Tells the relay that there is something to deliver. */
+  kickRelay: () => void;
+}

@@ -1,0 +1,28 @@
+import { ConfigError, loadConfig } from '../config.ts';
+import { createLog } from '../telemetry/log.ts';
+import { wire } from '../wiring.ts';
+import { startApi } from './start.ts';
+
+/** The API as a program: serves until SIGTERM or SIGINT. */
+const main = async (): Promise<void> => {
+  const config = loadConfig();
+  const log = createLog(config, 'api');
+  const wiring = await wire(config, log);
+  const api = await startApi(wiring);
+  log.info({ url: api.url, docs: `${api.url}/docs` }, 'API ready');
+  await new Promise((resolve) => {
+    process.once('SIGTERM', resolve);
+    process.once('SIGINT', resolve);
+  });
+  log.info('API stopping');
+  await api.close();
+  await wiring.close();
+};
+
+main().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    process.stderr.write(`${error instanceof ConfigError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    process.exit(error instanceof ConfigError ? 2 : 1);
+  },
+);

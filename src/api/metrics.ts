@@ -1,0 +1,37 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { Calls } from '../db/calls.ts';
+import type { Inbox } from '../db/inbox.ts';
+import { CALL_STATES } from '../domain/call.ts';
+
+/** What the API process measures. Labels are few and closed: no IDs, no paths with IDs. */
+export const createMetrics = ({ calls, inbox, project }: { calls: Calls; inbox: Inbox; project: string }) => {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry, prefix: 'aftercall_' });
+  const requests = new Histogram({
+    name: 'aftercall_http_request_seconds',
+    help: 'Duration of API requests.',
+    labelNames: ['method', 'route', 'status'],
+    buckets: [0.005, 0.02, 0.1, 0.5, 2, 10],
+    registers: [registry],
+  });
+  const webhooks = new Counter({ name: 'aftercall_webhooks_total', help: 'Webhooks by outcome.', labelNames: ['outcome'], registers: [registry] });
+  new Gauge({
+    name: 'aftercall_calls',
+    help: 'Calls by state.',
+    labelNames: ['state'],
+    registers: [registry],
+    async collect() {
+      const counts = await calls.countByState(project);
+      for (const state of CALL_STATES) this.set({ state }, counts[state] ?? 0);
+    },
+  });
+  new Gauge({
+    name: 'aftercall_webhook_backlog',
+    help: 'Webhooks received and not delivered.',
+    registers: [registry],
+    async collect() {
+      this.set(await inbox.backlog());
+    },
+  });
+  return { registry, requests, webhooks };
+};

@@ -1,0 +1,227 @@
+import { pipeline } from 'node:stream/promises';
+import { z } from 'zod';
+import { AftercallError } from '../../domain/errors.ts';
+import { type CallKey, hasEnded } from '../../domain/call.ts';
+import { toSrt, toWebVtt } from '../../domain/captions.ts';
+import { callWorkflowId } from '../../domain/ids.ts';
+import type { Transcript } from '../../domain/transcript.ts';
+import type { CallRow, VersionRow } from '../../db/calls.ts';
+import { fromCursor, toCursor } from '../cursor.ts';
+import type { ApiDependencies } from '../dependencies.ts';
+import { HttpProblem } from '../problems.ts';
+import { parseRange } from '../range.ts';
+import type { RouteTable } from '../route.ts';
+import {
+  AcceptedShape,
+  type ACTIONS,
+  ApproveBody,
+  CallDetailShape,
+  CallListShape,
+  CallParams,
+  GiveUpBody,
+  Paging,
+  ProjectParams,
+  RejectBody,
+  ReprocessBody,
+  ReprocessedShape,
+  RetryBody,
+  SkipBody,
+  StateShape,
+} from '../shapes.ts';
+
+const TAG = 'Calls';
+const CALL = '/v1/projects/:project/calls/:callId';
+
+const ListQuery = z.strictObject({
+  ...Paging,
+  state: z.union([StateShape, z.array(StateShape).max(10)]).optional(),
+  source: z.string().max(40).optional(),
+  text: z.string().max(100).optional(),
+  startedFrom: z.iso.datetime({ offset: true }).optional(),
+  startedTo: z.iso.datetime({ offset: true }).optional(),
+});
+
+export const callRoutes = (route: RouteTable, { calls, effects, costs, objects, projects, callsClient, config }: ApiDependencies): void => {
+  route.get('/v1/projects/:project/calls', { summary: 'Calls, newest first', tag: TAG, params: ProjectParams, query: ListQuery, returns: CallListShape }, async ({ params: { project }, query }) => {
+    await projects.settings(project);
+    const rows = await calls.list(
+      {
+        project,
+        ...(query.state ? { states: [query.state].flat() } : {}),
+        ...(query.source ? { source: query.source } : {}),
+        ...(query.text ? { text: query.text } : {}),
+        ...(query.startedFrom ? { startedFrom: new Date(query.startedFrom) } : {}),
+        ...(query.startedTo ? { startedTo: new Date(query.startedTo) } : {}),
+      },
+      // One more than asked tells whether there is another page.
+      { limit: query.limit + 1, ...(query.cursor ? { after: after(query.cursor) } : {}) },
+    );
+    const page = rows.slice(0, query.limit);
+    const last = page.at(-1);
+    return { calls: page.map(viewOf), next: rows.length > query.limit && last ? toCursor({ startedAt: last.startedAt, id: last.callId }) : null, countByState: await calls.countByState(project) };
+  });
+
+  route.get(CALL, { summary: 'A call: where it stands, what came of it, what can be done', tag: TAG, params: CallParams, returns: CallDetailShape }, async ({ params }) => {
+    const call = await calls.get(params);
+    const versions = await calls.listVersions(params);
+    const newest = versions[0];
+    const base = `/v1/projects/${params.project}/calls/${encodeURIComponent(params.callId)}`;
+    return {
+      ...viewOf(call),
+      actions: actionsFor(call),
+      versions: versions.map(versionView),
+      effects: (await effects.list(params.project, params.callId)).map(({ effect, target, class: kind, state, plannedAt, doneAt, receipt }) => ({
+        effect,
+        target,
+        class: kind,
+        state,
+        plannedAt: plannedAt.toISOString(),
+        doneAt: doneAt?.toISOString() ?? null,
+        receipt,
+      })),
+      costs: (await costs.list(params.project, params.callId)).map(({ version, step, kind, provider, model, state, microUsd, reservedAt }) => ({ version, step, kind, provider, model, state, microUsd, at: reservedAt.toISOString() })),
+      links: {
+        transcript: newest?.transcript ? `${base}/transcript` : null,
+        analysis: newest?.analysis ? `${base}/analysis` : null,
+        recording: newest?.recording ? `${base}/recording` : null,
+        temporal: config.TEMPORAL_UI_URL ? `${config.TEMPORAL_UI_URL}/namespaces/${config.TEMPORAL_NAMESPACE}/workflows/${encodeURIComponent(callWorkflowId(params))}` : null,
+      },
+    };
+  });
+
+  const newestOf = async (key: CallKey): Promise<VersionRow> => {
+    const { version } = await calls.get(key);
+    return calls.getVersion({ ...key, version });
+  };
+
+  route.get(
+    `${CALL}/transcript`,
+    { summary: 'The transcript as JSON, WebVTT or SRT', tag: TAG, params: CallParams, query: z.strictObject({ format: z.enum(['json', 'vtt', 'srt']).default('json') }), produces: ['application/json', 'text/vtt', 'application/x-subrip'] },
+    async ({ params, query, response }) => {
+      const { transcript } = await newestOf(params);
+      const text = transcript && (await objects.getText(transcript.key));
+      if (!text) throw missing(params, 'transcript');
+      if (query.format === 'json') return void response.type('json').send(text);
+      const stored = JSON.parse(text) as Transcript;
+      response.attachment(`${params.callId}.${query.format}`).type(query.format === 'vtt' ? 'text/vtt' : 'application/x-subrip').send(query.format === 'vtt' ? toWebVtt(stored) : toSrt(stored));
+    },
+  );
+
+  route.get(`${CALL}/analysis`, { summary: 'The analysis with its evidence', tag: TAG, params: CallParams, returns: z.record(z.string(), z.unknown()) }, async ({ params }) => {
+    const { analysis } = await newestOf(params);
+    if (!analysis) throw missing(params, 'analysis');
+    return analysis;
+  });
+
+  route.get(`${CALL}/recording`, { summary: 'The recording; takes byte ranges', tag: TAG, params: CallParams, produces: ['audio/wav', 'audio/mpeg'] }, async ({ params, request, response }) => {
+    const { recording } = await newestOf(params);
+    const info = recording && (await objects.head(recording.key));
+    if (!recording || !info) throw missing(params, 'recording');
+    const range = parseRange(request.get('range'), info.bytes);
+    if (range === 'unsatisfiable') throw new HttpProblem(416, `The recording has ${info.bytes} bytes.`, { headers: { 'content-range': `bytes */${info.bytes}` } });
+    response.set({
+      'accept-ranges': 'bytes',
+      'content-type': recording.format === 'mp3' ? 'audio/mpeg' : 'audio/wav',
+      'content-disposition': `inline; filename="${params.callId}.${recording.format}"`,
+      // Its own hash: the same bytes have the same tag wherever they lie.
+      etag: `"${recording.sha256}"`,
+      'cache-control': 'private, max-age=3600',
+      'content-length': String(range ? range.end - range.start + 1 : info.bytes),
+      ...(range ? { 'content-range': `bytes ${range.start}-${range.end}/${info.bytes}` } : {}),
+    });
+    response.status(range ? 206 : 200);
+    if (request.method === 'HEAD') return void response.end();
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
+    const found = await objects.open(recording.key, { signal: gone.signal, ...(range ? { range } : {}) });
+    if (!found) throw missing(params, 'recording');
+    await pipeline(found.body, response).catch((error: unknown) => {
+      // The player has heard enough.
+      if (!gone.signal.aborted) throw error;
+    });
+  });
+
+  const accepted = (key: CallKey) => ({ callId: key.callId, accepted: true as const });
+  const action = { tag: TAG, params: CallParams, returns: AcceptedShape, action: true as const };
+  route.post(`${CALL}/approve`, { ...action, summary: 'Let a call go on that waits for approval', body: ApproveBody }, async ({ params, body: { by, note }, requestId }) => {
+    await callsClient.approve(params, { by, ...(note ? { note } : {}) }, requestId);
+    return accepted(params);
+  });
+  route.post(`${CALL}/reject`, { ...action, summary: 'Turn down what waits for approval', body: RejectBody }, async ({ params, body, requestId }) => {
+    await callsClient.reject(params, body, requestId);
+    return accepted(params);
+  });
+  route.post(`${CALL}/retry`, { ...action, summary: 'Try failed steps again, or all from an earlier one', body: RetryBody }, async ({ params, body: { by, from }, requestId }) => {
+    await callsClient.retry(params, { by, ...(from ? { from } : {}) }, requestId);
+    return accepted(params);
+  });
+  route.post(`${CALL}/skip-step`, { ...action, summary: 'Go on without a failed step', body: SkipBody }, async ({ params, body, requestId }) => {
+    await callsClient.skipStep(params, body, requestId);
+    return accepted(params);
+  });
+  route.post(`${CALL}/give-up`, { ...action, summary: 'End a call that waits', body: GiveUpBody }, async ({ params, body, requestId }) => {
+    await callsClient.giveUp(params, body, requestId);
+    return accepted(params);
+  });
+  route.post(`${CALL}/reprocess`, { ...action, summary: 'Run an ended call again as a new version, from a step on', body: ReprocessBody, returns: ReprocessedShape, status: 202 }, async ({ params, body }) => ({
+    callId: params.callId,
+    ...(await callsClient.reprocess(params, body)),
+  }));
+};
+
+const after = (cursor: string): { startedAt: Date; callId: string } => {
+  const { startedAt, id } = fromCursor(cursor);
+  return { startedAt, callId: id };
+};
+
+const missing = ({ callId }: CallKey, what: string): AftercallError =>
+  new AftercallError('NOT_FOUND', `Call ${callId} has no ${what}.`, { advice: 'The call itself says how far it has come.' });
+
+const viewOf = (call: CallRow) => ({
+  callId: call.callId,
+  source: call.source,
+  state: call.state,
+  step: call.step,
+  result: call.result,
+  reason: call.reason,
+  attention: call.attention,
+  version: call.version,
+  direction: call.details.direction,
+  originPhone: call.details.originPhone ?? null,
+  destinationPhone: call.details.destinationPhone ?? null,
+  queueName: call.details.queueName ?? null,
+  agentName: call.details.agentName ?? null,
+  startedAt: call.startedAt.toISOString(),
+  updatedAt: call.updatedAt.toISOString(),
+  endedAt: call.endedAt?.toISOString() ?? null,
+});
+
+const versionView = (version: VersionRow) => ({
+  version: version.version,
+  runId: version.runId,
+  startedFrom: version.startedFrom,
+  state: version.state,
+  result: version.result,
+  reason: version.reason,
+  recording: version.recording && { bytes: version.recording.bytes, sha256: version.recording.sha256, format: version.recording.format },
+  transcript: version.transcript && {
+    turns: version.transcript.turns,
+    durationMs: version.transcript.durationMs,
+    provider: version.transcript.provider,
+    model: version.transcript.model,
+    language: version.transcript.language ?? null,
+  },
+  scorePercent: version.analysis?.grading.total_score_percent ?? null,
+  crm: version.crm && { ...version.crm, records: { ...version.crm.records } },
+  startedAt: version.startedAt.toISOString(),
+  endedAt: version.endedAt?.toISOString() ?? null,
+});
+
+/** What a person can press now. The workflow's validators have the last word. */
+const actionsFor = ({ state }: CallRow): (typeof ACTIONS)[number][] => {
+  if (hasEnded(state)) return ['reprocess'];
+  if (state === 'awaiting_approval') return ['approve', 'reject'];
+  if (state === 'needs_attention') return ['retry', 'skip-step', 'give-up'];
+  if (state === 'waiting_for_recording') return ['retry', 'give-up'];
+  return [];
+};

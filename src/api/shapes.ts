@@ -1,0 +1,102 @@
+import { z } from 'zod';
+import { CALL_STATES, RESULTS } from '../domain/call.ts';
+import { STEPS } from '../domain/steps.ts';
+
+/** Shapes that routes share. What goes in is strict: an unknown key is a mistake, and is told. */
+export const ProjectParams = z.strictObject({ project: z.string().max(40) });
+export const CallParams = z.strictObject({ project: z.string().max(40), callId: z.string().max(200) });
+export const RunParams = z.strictObject({ project: z.string().max(40), runId: z.string().max(300) });
+
+export const Paging = { limit: z.coerce.number().int().min(1).max(200).default(50), cursor: z.string().max(500).optional() };
+
+const time = z.iso.datetime();
+export const StepShape = z.enum(STEPS);
+export const StateShape = z.enum(CALL_STATES);
+
+export const AttentionShape = z.object({ step: StepShape, code: z.string(), message: z.string(), advice: z.string(), attempts: z.number(), sinceMs: z.number() });
+
+export const CallShape = z.object({
+  callId: z.string(),
+  source: z.string(),
+  state: StateShape,
+  step: StepShape.nullable(),
+  result: z.enum(RESULTS).nullable(),
+  reason: z.string().nullable(),
+  attention: AttentionShape.nullable(),
+  version: z.number(),
+  direction: z.string(),
+  originPhone: z.string().nullable(),
+  destinationPhone: z.string().nullable(),
+  queueName: z.string().nullable(),
+  agentName: z.string().nullable(),
+  startedAt: time,
+  updatedAt: time,
+  endedAt: time.nullable(),
+});
+
+export const VersionShape = z.object({
+  version: z.number(),
+  runId: z.string().nullable(),
+  startedFrom: StepShape,
+  state: StateShape,
+  result: z.enum(RESULTS).nullable(),
+  reason: z.string().nullable(),
+  recording: z.object({ bytes: z.number(), sha256: z.string(), format: z.string() }).nullable(),
+  transcript: z.object({ turns: z.number(), durationMs: z.number(), provider: z.string(), model: z.string(), language: z.string().nullable() }).nullable(),
+  scorePercent: z.number().nullable(),
+  crm: z.object({ scenario: z.string(), action: z.string(), reasons: z.array(z.string()), records: z.record(z.string(), z.string()) }).nullable(),
+  startedAt: time,
+  endedAt: time.nullable(),
+});
+
+export const ACTIONS = ['approve', 'reject', 'retry', 'skip-step', 'give-up', 'reprocess'] as const;
+
+export const CallDetailShape = CallShape.extend({
+  actions: z.array(z.enum(ACTIONS)),
+  versions: z.array(VersionShape),
+  effects: z.array(z.object({ effect: z.string(), target: z.string(), class: z.string(), state: z.string(), plannedAt: time, doneAt: time.nullable(), receipt: z.record(z.string(), z.unknown()).nullable() })),
+  costs: z.array(z.object({ version: z.number(), step: StepShape, kind: z.string(), provider: z.string(), model: z.string(), state: z.string(), microUsd: z.number(), at: time })),
+  links: z.object({ transcript: z.string().nullable(), analysis: z.string().nullable(), recording: z.string().nullable(), temporal: z.string().nullable() }),
+});
+
+export const CallListShape = z.object({ calls: z.array(CallShape), next: z.string().nullable(), countByState: z.partialRecord(StateShape, z.number()) });
+
+const person = z.string().trim().min(1).max(200);
+const reason = z.string().trim().min(1).max(1_000);
+export const ApproveBody = z.strictObject({ by: person, note: z.string().max(1_000).optional() });
+export const RejectBody = z.strictObject({ by: person, reason });
+export const RetryBody = z.strictObject({ by: person, from: StepShape.optional() });
+export const SkipBody = z.strictObject({ by: person, step: StepShape });
+export const GiveUpBody = z.strictObject({ by: person, reason });
+export const ReprocessBody = z.strictObject({ by: person, from: StepShape.default('recording') });
+
+export const AcceptedShape = z.object({ callId: z.string(), accepted: z.literal(true) });
+export const ReprocessedShape = z.object({ callId: z.string(), started: z.boolean(), version: z.number() });
+
+export const RunShape = z.object({
+  runId: z.string(),
+  source: z.string(),
+  state: z.string(),
+  windowFrom: time,
+  windowTo: time,
+  pages: z.number(),
+  error: z.string().nullable(),
+  report: z.record(z.string(), z.unknown()).nullable(),
+  startedAt: time,
+  endedAt: time.nullable(),
+});
+export const RunListShape = z.object({ runs: z.array(RunShape), next: z.string().nullable() });
+
+export const ScheduleShape = z.object({
+  id: z.string(),
+  paused: z.boolean(),
+  note: z.string().optional(),
+  spec: z.string(),
+  overlap: z.string(),
+  catchupWindowMs: z.number(),
+  nextRuns: z.array(z.string()),
+  recentRuns: z.array(z.object({ scheduledAt: z.string(), startedAt: z.string(), workflowId: z.string() })),
+  missed: z.number(),
+  skipped: z.number(),
+  buffered: z.number(),
+});

@@ -1,0 +1,48 @@
+import type { Connection } from '@temporalio/client';
+import { sql } from 'kysely';
+import { createPayloadCodec } from '../crypto/payload-codec.ts';
+import { createKeyRing } from '../crypto/key-ring.ts';
+import { createIdempotency } from '../db/idempotency.ts';
+import { createInbox } from '../db/inbox.ts';
+import { DEFAULT_PROJECT, type Wiring } from '../wiring.ts';
+import { createApi, listen, type RunningApi } from './app.ts';
+import { startWebhookRelay } from './webhook-relay.ts';
+
+/** Starts the API and the relay of its webhook inbox on what is wired. */
+export const startApi = async (wiring: Wiring): Promise<RunningApi> => {
+  const { config, log, db, calls, runs, effects, costs, projects, objects, callsClient, schedules, temporal } = wiring;
+  const inbox = createInbox(db);
+  const relay = startWebhookRelay({ inbox, callsClient, schedules, project: DEFAULT_PROJECT, log });
+  const app = createApi({
+    config,
+    log,
+    projects,
+    calls,
+    runs,
+    effects,
+    costs,
+    inbox,
+    idempotency: createIdempotency(db),
+    objects,
+    callsClient,
+    schedules,
+    codec: createPayloadCodec(createKeyRing(config.AFTERCALL_KEYS)),
+    checks: {
+      database: async () => void (await sql`select 1`.execute(db)),
+      objects: () => objects.check(),
+      temporal: async () => void (await (temporal.connection as Connection).workflowService.getSystemInfo({})),
+    },
+    kickRelay: relay.kick,
+  });
+  const api = await listen(app, { host: config.API_HOST, port: config.API_PORT }).catch(async (error: unknown) => {
+    await relay.stop();
+    throw error;
+  });
+  return {
+    url: api.url,
+    close: async () => {
+      await api.close();
+      await relay.stop();
+    },
+  };
+};
