@@ -7,8 +7,8 @@ export type Log = Logger;
 /** Where secrets and customers' words could stand in a log line's fields. */
 const REDACTED = ['*.authorization', '*.apiKey', '*.token', '*.secret', '*.password', '*.transcript', '*.quote', 'authorization', 'url'];
 
-/** The process's logger: JSON lines on `destination`, standard output by default. */
-export const createLog = (config: Pick<Config, 'LOG_LEVEL'>, name: string, destination: 1 | 2 = 1): Log =>
+/** The process's logger: JSON lines to a file descriptor or a file, standard output by default. */
+export const createLog = (config: Pick<Config, 'LOG_LEVEL'>, name: string, destination: 1 | 2 | string = 1): Log =>
   pino({ level: config.LOG_LEVEL, name, redact: { paths: REDACTED, censor: '[redacted]' } }, pino.destination(destination));
 
 /** Temporal hands over a message and then its fields; pino takes them the other way round. */

@@ -1,0 +1,105 @@
+import { parseArgs } from 'node:util';
+import { createSchedules, type ScheduleView } from '../src/client/schedules.ts';
+import { connectTemporal } from '../src/client/temporal.ts';
+import { ConfigError, loadConfig, paceOf } from '../src/config.ts';
+import { createKeyRing } from '../src/crypto/key-ring.ts';
+import { dataConverter } from '../src/crypto/payload-codec.ts';
+import { isAftercallError } from '../src/domain/errors.ts';
+import { DEFAULT_PROJECT, DEFAULT_SOURCE } from '../src/wiring.ts';
+import { localEnvironment } from './local-environment.ts';
+
+const HELP = `Usage: npm run schedule -- <verb> [options]
+
+  apply                          create the schedule, or bring it in line with the settings
+  describe                       how it stands, its next and its last runs
+  pause    [--note TEXT]         stop reading windows
+  resume   [--note TEXT]
+  trigger                        read a window now
+  backfill --from T --to T       read every window that was due between two times (ISO 8601, with zone)
+
+  --json                         for machines
+  --data DIR                     the folder of a running \`npm start\`, when nothing else is configured (.aftercall)`;
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    note: { type: 'string', default: 'by hand' },
+    from: { type: 'string' },
+    to: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    data: { type: 'string', default: '.aftercall' },
+    help: { type: 'boolean', default: false },
+  },
+});
+
+class UsageError extends Error {}
+
+const time = (name: string, text: string | undefined): Date => {
+  const at = new Date(text ?? '');
+  // Without a zone it would mean something else on every machine.
+  if (!text || Number.isNaN(at.getTime()) || !/(Z|[+-]\d\d:?\d\d)$/.test(text)) throw new UsageError(`--${name} needs a time with its zone, e.g. 2026-11-20T08:00:00Z.`);
+  return at;
+};
+
+const show = (view: ScheduleView): string =>
+  [
+    `${view.id}: ${view.paused ? `paused (${view.note ?? 'no note'})` : 'active'}, ${view.spec}`,
+    `when one is running: ${view.overlap}; windows missed up to ${view.catchupWindowMs / 3_600_000} h ago are made up for`,
+    `missed ${view.missed}, skipped ${view.skipped}, running ${view.buffered}`,
+    'next:',
+    ...view.nextRuns.slice(0, 3).map((at) => `  ${at}`),
+    'last:',
+    ...view.recentRuns.slice(-5).map((run) => `  ${run.scheduledAt}  ${run.workflowId}`),
+  ].join('\n');
+
+const main = async (): Promise<void> => {
+  const [verb] = positionals;
+  if (values.help || !verb) {
+    process.stdout.write(`${HELP}\n`);
+    return;
+  }
+  const config = loadConfig(await localEnvironment(values.data));
+  const client = await connectTemporal(config, dataConverter(createKeyRing(config.AFTERCALL_KEYS)));
+  const schedules = createSchedules({ client, config, pace: paceOf(config), minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: DEFAULT_SOURCE });
+  try {
+    const said = await act(verb, schedules);
+    process.stdout.write(`${values.json ? JSON.stringify(said) : typeof said === 'string' ? said : show(said)}\n`);
+  } finally {
+    await client.connection.close();
+  }
+};
+
+const act = async (verb: string, schedules: ReturnType<typeof createSchedules>): Promise<string | ScheduleView> => {
+  switch (verb) {
+    case 'apply':
+      return `${schedules.id} ${await schedules.apply()}`;
+    case 'describe':
+      return schedules.describe();
+    case 'pause':
+      await schedules.pause(values.note);
+      return `${schedules.id} paused`;
+    case 'resume':
+      await schedules.resume(values.note);
+      return `${schedules.id} active`;
+    case 'trigger':
+      await schedules.trigger();
+      return `${schedules.id} triggered`;
+    case 'backfill': {
+      const from = time('from', values.from);
+      const to = time('to', values.to);
+      if (from >= to) throw new UsageError('--from has to lie before --to.');
+      await schedules.backfill(from, to);
+      return `${schedules.id} backfilling ${from.toISOString()} to ${to.toISOString()}`;
+    }
+    default:
+      throw new UsageError(`There is no "${verb}". Try --help.`);
+  }
+};
+
+main().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}${isAftercallError(error) ? ` ${error.advice}` : ''}\n`);
+    process.exit(error instanceof ConfigError || error instanceof UsageError ? 2 : 1);
+  },
+);
