@@ -8,8 +8,10 @@ import { WEBEX_CLIENT } from '../sandbox/webex/server.ts';
 import { type App, startApp } from '../src/app.ts';
 import { namespaceRetentionMs, setNamespaceRetention } from '../src/client/temporal.ts';
 import { type Config, ConfigError, loadConfig, SETTINGS } from '../src/config.ts';
+import { workflowIdOfRun } from '../src/domain/ids.ts';
 import type { ExecutionReport } from '../src/domain/report.ts';
 import { createLog } from '../src/telemetry/log.ts';
+import { DEFAULT_PROJECT, DEFAULT_SOURCE } from '../src/wiring.ts';
 import { startDevServerProcess } from './dev-server.ts';
 import { ENVIRONMENT_FILE } from './local-environment.ts';
 import { loadLocalState, lockFolder, saveLocalState } from './local-state.ts';
@@ -85,8 +87,7 @@ const main = async ({ once, data, speech, whisperModel }: Options): Promise<void
   await checkRetention(app, config, ownTemporal);
   say(`schedule: ${await app.wiring.schedules.apply()}, ${config.INGEST_CRON ?? `every ${config.INGEST_EVERY / 60_000} min`}`);
 
-  const handle = await app.wiring.schedules.runWindow({ workflowId: `ingest/default/webex/start-${new Date().toISOString().slice(0, 19)}Z` });
-  const report = (await showProgress(app, handle.result())) as ExecutionReport;
+  const report = await showProgress(app, oneWindow(app));
   if (once) {
     process.stdout.write(`${JSON.stringify(report)}\n`);
     return;
@@ -95,6 +96,23 @@ const main = async ({ once, data, speech, whisperModel }: Options): Promise<void
   showPlaces(config, app, folder, env);
   await Promise.race([interrupted(), app.workers.done]);
   say('stopping …');
+};
+
+/** Reads one window; if a run was cut off before its end, that one is finished instead. */
+const oneWindow = async ({ wiring: { runs, schedules, temporal } }: App): Promise<ExecutionReport> => {
+  const unfinished = (await runs.list(DEFAULT_PROJECT, { limit: 20 })).find(({ state }) => state === 'reading' || state === 'settling');
+  if (unfinished) {
+    say(`taking up run ${unfinished.id}, begun ${unfinished.startedAt.toISOString()}`);
+    const handle = temporal.workflow.getHandle(workflowIdOfRun(unfinished.id));
+    try {
+      return (await handle.result()) as ExecutionReport;
+    } catch (error) {
+      // Temporal has lost it, or it failed for good: a new window covers the same calls.
+      say(`that run cannot be finished (${error instanceof Error ? error.message : String(error)}), reading a new window`);
+    }
+  }
+  const handle = await schedules.runWindow({ workflowId: `ingest/${DEFAULT_PROJECT}/${DEFAULT_SOURCE}/start-${new Date().toISOString().slice(0, 19)}Z` });
+  return (await handle.result()) as ExecutionReport;
 };
 
 const interrupted = (): Promise<void> =>

@@ -16,6 +16,11 @@ export const scheduleId = (project: string, source: string): string => `ingest/$
 /** Temporal appends the scheduled time to it for each run. */
 export const ingestWorkflowId = (project: string, source: string): string => `ingest/${project}/${source}`;
 
+/** A run's ID in the database and in the names of its report and log: the workflow's ID without slashes. */
+export const runIdOf = (workflowId: string): string => workflowId.replace(/^ingest\//, '').replace('/', '.').replace('/', '.');
+/** The way back. Project and source hold no dots. */
+export const workflowIdOfRun = (runId: string): string => `ingest/${runId.replace('.', '/').replace('.', '/')}`;
+
 export type RecordingFormat = 'wav' | 'mp3';
 
 export const recordingKey = (callId: string, format: RecordingFormat): string =>

@@ -1,5 +1,6 @@
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import { ApplicationFailure, ContinueAsNew, continueAsNew, isCancellation, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
+import { runIdOf } from '../domain/ids.ts';
 import type { IngestWindowInput } from '../domain/messages.ts';
 import type { ExecutionReport } from '../domain/report.ts';
 import { type CallCursor, windowAt } from '../domain/window.ts';
@@ -64,6 +65,3 @@ export async function ingestWindow(input: IngestWindowInput): Promise<ExecutionR
     throw ApplicationFailure.create({ message: `Window ${runId} could not be read to its end`, type: 'WINDOW_FAILED', cause: cause as Error });
   }
 }
-
-/** The run's ID in the database and in the names of its report and log: the workflow's ID without slashes. */
-const runIdOf = (workflowId: string): string => workflowId.replace(/^ingest\//, '').replaceAll('/', '.');
