@@ -100,7 +100,7 @@ export const startSandboxServer = async (
   app.use('/_sandbox', control);
 
   app.use(async (request: Request, response: Response, next: NextFunction) => {
-    const seen: SeenRequest = { method: request.method, path: request.path, query: request.query as Record<string, unknown>, atMs: Date.now() };
+    const seen: SeenRequest = { method: request.method, path: request.path, query: request.query, atMs: Date.now() };
     requests.push(seen);
     response.on('finish', () => (seen.status = response.statusCode));
     const fault = takeFault(faults, request);

@@ -239,7 +239,7 @@ const early = async (): Promise<void> => {
 };
 process.on('SIGINT', () => void early());
 process.on('SIGTERM', () => void early());
-main({ once: values.once, data: values.data, speech: values.speech, ...(values['whisper-model'] ? { whisperModel: values['whisper-model'] } : {}) })
+void main({ once: values.once, data: values.data, speech: values.speech, ...(values['whisper-model'] ? { whisperModel: values['whisper-model'] } : {}) })
   .then(() => 0)
   .catch((error: unknown) => {
     say(error instanceof ConfigError || !(error instanceof Error) ? String(error instanceof Error ? error.message : error) : error.message);

@@ -180,7 +180,7 @@ export const loadConfig = (env: Record<string, string | undefined> = process.env
     if (parsed.success) values[name] = parsed.data;
     else problems.push(`${name} ${parsed.error.issues.map((issue) => issue.message).join('; ')}${spec.secret ? '' : ` (it is ${JSON.stringify(raw)})`}. ${spec.about}`);
   }
-  problems.push(...crossChecks(values as Partial<Config>));
+  problems.push(...crossChecks(values));
   if (problems.length > 0) throw new ConfigError(problems);
   return values as Config;
 };

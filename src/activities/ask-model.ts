@@ -115,7 +115,7 @@ const read = <P extends 'analysis' | 'facts'>({ finish, content, refusal }: Comp
   if (!form.success) throw nonsense(form.error.issues.slice(0, 3).map((issue) => `${issue.path.join('.') || 'the whole'}: ${issue.message}`).join('; '));
   const filled = form.data[part];
   if (filled === null) throw nonsense(`"${part}" is null`);
-  return filled as NonNullable<Form[P]>;
+  return filled;
 };
 
 const nonsense = (why: string): AftercallError =>

@@ -121,7 +121,7 @@ export const createRouteTable = ({ token, idempotency }: { token: string; idempo
       return;
     }
     try {
-      const body = ((await handle({ ...asked, requestId: key })) ?? {}) as object;
+      const body = ((await handle({ ...asked, requestId: key })) ?? {});
       await idempotency.answer(key, { status, body });
       response.status(status).json(body);
     } catch (error) {

@@ -86,7 +86,7 @@ export const createSchedules = ({
         return 'created';
       } catch (error) {
         if (!(error instanceof ScheduleAlreadyRunning)) throw error;
-        await handle.update((previous) => ({ ...previous, spec, action: action as never, policies }));
+        await handle.update((previous) => ({ ...previous, spec, action: action, policies }));
         return 'updated';
       }
     },

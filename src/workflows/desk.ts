@@ -100,7 +100,7 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
       released = true;
     },
     {
-      validator: ({ from: step }) => {
+      validator: ({ from: step }: Retry) => {
         needPhase('retried', 'needs_attention', 'waiting_for_recording');
         if (released) throw refuse('Somebody has released this call a moment ago.');
         if (step && groupOf(step) > cursor) throw refuse(`This call cannot be retried from ${step}: it has not come further than ${GROUPS[cursor]?.join(' and ')}.`);
@@ -116,7 +116,7 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
       if (attention.size === 0) released = true;
     },
     {
-      validator: ({ step }) => {
+      validator: ({ step }: SkipStep) => {
         needPhase('let past a step', 'needs_attention');
         if (!attention.has(step)) throw refuse(`Only a step that failed can be skipped; ${[...attention.keys()].join(' and ')} did, ${step} did not.`);
         if (step === 'deliver') throw refuse('deliver cannot be skipped: it records how the call ended. Retry it or give the call up.');

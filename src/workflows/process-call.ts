@@ -102,7 +102,7 @@ const handle = async (input: ProcessCallInput, desk: Desk, activities: Activitie
     // Neither needs the other: one workflow task schedules all of a group.
     const settled = await Promise.allSettled(group.map((step) => runStep(desk, step, run[step])));
     const cancelled = settled.find((outcome) => outcome.status === 'rejected');
-    if (cancelled) throw (cancelled as PromiseRejectedResult).reason;
+    if (cancelled) throw (cancelled).reason;
     if (desk.givenUp() || (desk.hasFailed() && !(await desk.park()))) {
       const { by, reason } = desk.givenUp()!;
       return end(desk, { state: 'given_up', reason: `${reason} (${by})`, skippedSteps: desk.skippedSteps() });

@@ -1,9 +1,14 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { TestWorkflowEnvironment } from '@temporalio/testing';
-import { type Config, loadConfig } from '../../src/config.ts';
-import type { CallKey } from '../../src/domain/call.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createSources } from '../../src/adapters/sources/registry.ts';
+import { type Config, loadConfig, paceOf } from '../../src/config.ts';
+import { createKeyRing } from '../../src/crypto/key-ring.ts';
+import { createCredentials } from '../../src/db/credentials.ts';
+import type { CallRow } from '../../src/db/calls.ts';
+import type { CallKey, CallState, CallVersion } from '../../src/domain/call.ts';
+import type { Step } from '../../src/domain/steps.ts';
 import type { ExecutionReport } from '../../src/domain/report.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { createActivities, DEFAULT_PROJECT, wire, type Wiring } from '../../src/wiring.ts';
@@ -20,13 +25,18 @@ export interface TestSystem {
   key(callId: string): CallKey;
   /** Reads a window of the last seven days and waits for its report. */
   runWindow(): Promise<ExecutionReport>;
+  /** Stages a call of the sandbox and starts its workflow, without a window. */
+  startCall(callId: string, from?: Step): Promise<CallVersion>;
+  /** Waits until the call is in a state. */
+  until(callId: string, ...states: CallState[]): Promise<CallRow>;
   startWorkers(): Promise<void>;
   stopWorkers(): Promise<void>;
   stop(): Promise<void>;
 }
 
 export interface SystemOptions {
-  server: TestWorkflowEnvironment;
+  /** A Temporal server. */
+  server: { address: string };
   sandbox?: TestSandbox;
   env?: Record<string, string>;
   folder?: string;
@@ -41,7 +51,6 @@ export const startSystem = async ({ server, env = {}, ...given }: SystemOptions)
     ...complete,
     ...sandbox.env,
     TEMPORAL_ADDRESS: server.address,
-    TEMPORAL_NAMESPACE: server.namespace ?? 'default',
     OBJECTS_DIR: join(folder, 'objects'),
     FFMPEG_PATH: ffmpegPath(),
     RECORDING_FIRST_LOOK: '1s',
@@ -64,6 +73,26 @@ export const startSystem = async ({ server, env = {}, ...given }: SystemOptions)
       runs += 1;
       const handle = await wiring.schedules.runWindow({ workflowId: `ingest/default/webex/test-${process.pid}-${runs}` });
       return (await handle.result()) as ExecutionReport;
+    },
+    async startCall(callId, from = 'recording') {
+      const source = createSources({ config, credentials: createCredentials(wiring.db, createKeyRing(config.AFTERCALL_KEYS)) }).get('webex');
+      const { calls } = await source.listCalls({ fromMs: Date.now() - 7 * 86_400_000, toMs: Date.now(), signal: AbortSignal.timeout(30_000) });
+      const details = calls.find((call) => call.callId === callId);
+      if (!details) throw new Error(`The sandbox has no call ${callId}.`);
+      const call = { ...system.key(callId), version: 1 };
+      await wiring.calls.stage(DEFAULT_PROJECT, [details], config.AUTO_PROCESS ? 'staged' : 'awaiting_approval');
+      await wiring.calls.openVersion(call, { from, state: config.AUTO_PROCESS ? 'staged' : 'awaiting_approval' });
+      await wiring.callsClient.start({ call, source: 'webex', from, autoProcess: config.AUTO_PROCESS, mode: 'unless-completed', pace: paceOf(config) });
+      return call;
+    },
+    async until(callId, ...states) {
+      for (let left = 600; left > 0; left -= 1) {
+        const call = await wiring.calls.get(system.key(callId));
+        if (states.includes(call.state)) return call;
+        await sleep(100);
+      }
+      const call = await wiring.calls.get(system.key(callId));
+      throw new Error(`Call ${callId} is ${call.state} (${call.step ?? ''}, ${call.attention?.message ?? call.reason ?? ''}), not ${states.join(' or ')}.`);
     },
     async startWorkers() {
       workers = await startWorkers({ config, log, activities: createActivities(wiring), dataConverter: wiring.converter });

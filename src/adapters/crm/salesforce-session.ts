@@ -19,15 +19,19 @@ export type SalesforceConfig = Pick<
   | 'SFDC_CONVERTED_STATUS'
 >;
 
+/** A connection without a schema: records are plain objects. */
+export type Session = InstanceType<typeof Connection>;
+
 /** Salesforce takes assertions that expire within five minutes. */
 const ASSERTION_SECONDS = 180;
-/** A session that dies again this soon after signing in will not be mended by another sign-in. */
-const SIGN_IN_PAUSE_MS = 10_000;
+/** A session that is refused again and again will not be mended by another sign-in. */
+const MOST_SIGN_INS = 2;
 
 /** Signs in to Salesforce and keeps one connection that signs in again when its session has expired. */
 export const createSalesforceSession = (config: SalesforceConfig) => {
-  let connection: Promise<Connection> | undefined;
-  let signedInAtMs = 0;
+  let connection: Promise<Session> | undefined;
+  /** Since a request last went through. */
+  let signInsInARow = 0;
 
   const signIn = async (): Promise<{ accessToken: string; instanceUrl: string }> => {
     const form = new URLSearchParams({ client_id: config.SFDC_CLIENT_ID });
@@ -56,11 +60,10 @@ export const createSalesforceSession = (config: SalesforceConfig) => {
       });
     })) as { access_token?: string; instance_url?: string };
     if (!answer.access_token) throw new AftercallError('UPSTREAM_NONSENSE', 'Signing in failed: Salesforce answered without a token.', { advice: 'Check SFDC_URL.' });
-    signedInAtMs = Date.now();
     return { accessToken: answer.access_token, instanceUrl: answer.instance_url ?? config.SFDC_URL };
   };
 
-  const connect = async (): Promise<Connection> => {
+  const connect = async (): Promise<Session> => {
     const { accessToken, instanceUrl } = await signIn();
     return new Connection({
       instanceUrl,
@@ -68,22 +71,25 @@ export const createSalesforceSession = (config: SalesforceConfig) => {
       // jsforce's own default is years old.
       version: config.SFDC_API_VERSION,
       refreshFn: (_connection, done) => {
-        if (Date.now() - signedInAtMs < SIGN_IN_PAUSE_MS / 10 && signInsInARow >= 2) {
-          return done(new AftercallError('AUTH_FAILED', 'Salesforce refuses a session that it has just given.', { advice: "Check the user's permissions and session settings." }));
+        if (signInsInARow >= MOST_SIGN_INS) {
+          done(new AftercallError('AUTH_FAILED', 'Salesforce refuses the session that it has just given.', { advice: "Check the user's permissions and session settings." }));
+          return;
         }
         signInsInARow += 1;
         signIn().then(
-          (session) => done(null, session.accessToken),
-          (error: unknown) => done(error as Error),
+          (session) => {
+            done(null, session.accessToken);
+          },
+          (error: unknown) => {
+            done(error as Error);
+          },
         );
       },
     });
   };
-  let signInsInARow = 0;
-
   return {
     /** Runs a piece of work on the connection. A failed sign-in is tried anew by the next one. */
-    async use<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+    async use<T>(work: (connection: Session) => Promise<T>): Promise<T> {
       connection ??= connect();
       const open = await connection.catch((error: unknown) => {
         connection = undefined;

@@ -1,0 +1,57 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ffmpeg, motoServer, say, temporalCli } from './programs/index.ts';
+
+/**
+ * Everything that `npm test` checks: types, lint, and all tests, with the programs that they need found or
+ * fetched first. Ends with one line `N passed, N failed`. Arguments go to Jest: names of test files.
+ */
+const root = fileURLToPath(new URL('../', import.meta.url));
+const args = process.argv.slice(2);
+
+const run = (command: string, commandArgs: string[], env: Record<string, string> = {}): Promise<number> =>
+  new Promise((resolve) => {
+    const child = spawn(join(root, 'node_modules', '.bin', command), commandArgs, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
+    child.once('exit', (code) => resolve(code ?? 1));
+    child.once('error', () => resolve(1));
+  });
+
+let passed = 0;
+let failed = 0;
+const check = async (name: string, work: () => Promise<number>): Promise<void> => {
+  say(`\n== ${name}`);
+  if ((await work()) === 0) passed += 1;
+  else failed += 1;
+};
+
+const env = { TEMPORAL_CLI: await temporalCli(), FFMPEG_PATH: await ffmpeg(), MOTO_SERVER: await motoServer() };
+if (args.length === 0) {
+  await check('type check', () => run('tsc', ['-p', '.']));
+  await check('lint', () => run('eslint', ['.']));
+}
+
+say('\n== tests');
+const folder = await mkdtemp(join(tmpdir(), 'aftercall-jest-'));
+const outputFile = join(folder, 'results.json');
+// Tests that need a browser or a speech model name themselves: `npm test -- test/browser`.
+const extra = args.some((arg) => /browser|speech/.test(arg)) ? [] : ['--testPathIgnorePatterns', '/node_modules/', '/test/browser/', '/test/speech/'];
+const code = await run('jest', [...extra, '--maxWorkers=2', '--json', `--outputFile=${outputFile}`, ...(args.length > 0 ? ['--', ...args] : [])], {
+  ...env,
+  NODE_OPTIONS: '--experimental-vm-modules --disable-warning=ExperimentalWarning',
+});
+const results = JSON.parse(await readFile(outputFile, 'utf8').catch(() => '{}')) as { numPassedTests?: number; numFailedTests?: number; numFailedTestSuites?: number; testResults?: { assertionResults: unknown[] }[] };
+await rm(folder, { recursive: true, force: true });
+passed += results.numPassedTests ?? 0;
+// A file that does not load runs no test and fails all the same.
+const brokenFiles = (results.testResults ?? []).filter((file) => file.assertionResults.length === 0).length;
+failed += (results.numFailedTests ?? 0) + brokenFiles;
+if (code !== 0 && failed === 0) failed = 1;
+if (code === 0 && (results.numPassedTests ?? 0) === 0) {
+  say('No test ran.');
+  failed += 1;
+}
+process.stdout.write(`\n${passed} passed, ${failed} failed\n`);
+process.exit(failed === 0 ? 0 : 1);

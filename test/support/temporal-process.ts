@@ -1,0 +1,26 @@
+import { freePort } from '../../scripts/ports.ts';
+import { type DevServer, startDevServerProcess } from '../../scripts/dev-server.ts';
+
+/** A dev server as a process of its own, for tests that read its metrics, kill it or keep its file. */
+export const startTemporalProcess = async (options: { dbFile?: string; port?: number } = {}): Promise<DevServer> => {
+  const cliPath = process.env['TEMPORAL_CLI'];
+  if (!cliPath) throw new Error('TEMPORAL_CLI is not set. Run the tests with `npm test`, which finds the program and sets it.');
+  return startDevServerProcess({ cliPath, port: options.port ?? (await freePort()), uiPort: await freePort(), metricsPort: await freePort(), ...(options.dbFile ? { dbFile: options.dbFile } : {}) });
+};
+
+/** Billable Actions that the server has counted so far, by type. */
+export const actionsOf = async ({ metricsUrl }: DevServer): Promise<Map<string, number>> => {
+  const text = await (await fetch(metricsUrl)).text();
+  const counts = new Map<string, number>();
+  for (const [, labels, value] of text.matchAll(/^action\{([^}]*)\} ([\d.e+]+)$/gm)) {
+    const type = /action_type="([^"]*)"/.exec(labels!)?.[1] ?? 'unknown';
+    counts.set(type, (counts.get(type) ?? 0) + Number(value));
+  }
+  return counts;
+};
+
+/** What happened between two countings. */
+export const actionsBetween = (before: Map<string, number>, after: Map<string, number>): { total: number; byType: Record<string, number> } => {
+  const byType = Object.fromEntries([...after].map(([type, count]) => [type, count - (before.get(type) ?? 0)] as const).filter(([, count]) => count > 0));
+  return { total: Object.values(byType).reduce((sum, count) => sum + count, 0), byType };
+};
