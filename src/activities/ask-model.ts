@@ -46,7 +46,7 @@ const FENCE_CHARACTERS = 16;
  *   retryable, when the repaired answer does not fit the form either
  */
 export const createAskModel = ({ model, costs, prices }: Dependencies) => {
-  const complete = async ({ call, step }: AskModel, messages: PromptMessage[], cacheKey: string, maxOutputTokens: number): Promise<Completion & { microUsd: number }> => {
+  const complete = async ({ call, step, part }: AskModel, messages: PromptMessage[], cacheKey: string, maxOutputTokens: number): Promise<Completion & { microUsd: number }> => {
     const content = JSON.stringify([PROMPT_VERSION, FORM_JSON_SCHEMA, messages, maxOutputTokens]);
     return costs.payOnce<Completion & { microUsd: number }>({ ...call, step, kind: 'llm', provider: model.name, model: model.model, content }, async () => {
       const completion = await model.complete({ messages, schema: FORM_JSON_SCHEMA, cacheKey, maxOutputTokens, signal: signal() });
@@ -54,8 +54,8 @@ export const createAskModel = ({ model, costs, prices }: Dependencies) => {
       const microUsd = costMicroUsd(prices, completion.model, usage, new Date().toISOString().slice(0, 10));
       return {
         result: { ...completion, microUsd },
-        // Whatever else is wrong with it, asking the same again pays for the same again. Refusals may be moods.
-        usable: completion.finish === 'stop' || completion.finish === 'length',
+        // Only an answer that fits is kept for a later try: one that does not would fail it again.
+        usable: fits(completion, part),
         provider: completion.provider,
         model: completion.model,
         usage,
@@ -116,6 +116,15 @@ const read = <P extends 'analysis' | 'facts'>({ finish, content, refusal }: Comp
   const filled = form.data[part];
   if (filled === null) throw nonsense(`"${part}" is null`);
   return filled;
+};
+
+const fits = (completion: Completion, part: 'analysis' | 'facts'): boolean => {
+  try {
+    read(completion, part);
+    return true;
+  } catch {
+    return false;
+  }
 };
 
 const nonsense = (why: string): AftercallError =>

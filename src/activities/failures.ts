@@ -44,7 +44,8 @@ const toFailure = (error: unknown): unknown => {
     nonRetryable: !error.retryable,
     details: [{ attempt, advice: error.advice }],
     ...(error.cause instanceof Error ? { cause: error.cause } : {}),
-    ...(error.retryable && error.retryAfterMs !== undefined ? { nextRetryDelay: error.retryAfterMs } : {}),
+    // A delay of zero means "do not retry" to the server: a wait that has passed already is left to our own back-off.
+    ...(error.retryable && error.retryAfterMs ? { nextRetryDelay: error.retryAfterMs } : {}),
     // Waiting for a rate limit is business as usual, not an alarm.
     ...(error.code === 'RATE_LIMITED' ? { category: ApplicationFailureCategory.BENIGN } : {}),
   });
