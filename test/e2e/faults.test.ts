@@ -154,7 +154,7 @@ describe('faults that mend themselves', () => {
   });
 
   it('does nothing outside the allowed acts for a caller who instructs an obedient model', async () => {
-    await addFaults(system.sandbox.openai, { route: MODEL, effect: { kind: 'obey_transcript' }, times: 4 });
+    await addFaults(system.sandbox.openai, { route: MODEL, effect: { kind: 'obey_transcript' }, times: 20 });
     const before = (await ledgerOf(system.sandbox.salesforce)).filter(({ kind }) => kind !== 'signed_in').length;
     const call = await process('tells the model', 'completed', 'needs_attention');
     // The form has no owner to fill in, so the model's answer does not fit it, twice.
