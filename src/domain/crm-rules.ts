@@ -1,5 +1,5 @@
-import { type CheckedFact, FACT_VALUES, type FactName } from './facts.ts';
-import { normaliseLeadId } from './lead-id.ts';
+import { type FactFault, weighFacts } from './fact-checks.ts';
+import type { CheckedFact, FactName } from './facts.ts';
 import type { ProjectSettings } from './settings.ts';
 
 /** The brief's seven scenarios. */
@@ -21,6 +21,8 @@ export type CrmAction = 'none' | 'transfer' | 'convert_lead' | 'update_account' 
 export interface AccountState {
   account?: { id: string; name: string; revenueFlagged: boolean; ownerId?: string };
   openOpportunity?: { id: string; name: string };
+  /** How many accounts answer to the name, when they are several: then none of them is `account`. */
+  candidates?: number;
 }
 
 export interface Decision {
@@ -30,6 +32,8 @@ export interface Decision {
   reasons: string[];
   /** The facts the action writes: one for each name, each with its evidence. */
   facts: CheckedFact[];
+  /** The account that is to be updated or handed over: what a person approves, and nothing else is touched. */
+  account?: { id: string; name: string };
 }
 
 /** What became of a decision. */
@@ -53,11 +57,10 @@ type RuleSettings = Pick<ProjectSettings, 'brnFormats' | 'consumerHotline' | 'ma
 
 /** The facts of a call as the rules see them. */
 interface Case {
-  /** The value of a fact that stands: quoted, well-formed, not contradicted. */
+  /** The value of a fact that stands. */
   value(name: FactName): string | undefined;
-  /** What is wrong with the facts that were claimed, in words. */
-  faults: { name: FactName; why: string }[];
   standing: CheckedFact[];
+  faults: FactFault[];
   crm: AccountState;
   settings: RuleSettings;
 }
@@ -69,14 +72,29 @@ interface Rule {
   reasons(call: Case): string[];
 }
 
-/** Facts without which the action they are meant for cannot be taken, or would write nonsense. */
-const NEEDED_TO_ACT: FactName[] = ['company', 'brn', 'email', 'leadId'];
+const faultOf = (call: Case, name: FactName): FactFault | undefined => call.faults.find((fault) => fault.name === name);
+const mayBe = (call: Case, name: FactName, value: string): boolean => call.value(name) === value || faultOf(call, name)?.claimed.includes(value) === true;
 
-const wantsRecord = (call: Case): boolean =>
-  call.value('leadId') !== undefined ||
-  call.faults.some(({ name }) => name === 'leadId') ||
-  call.value('callType') === 'existing_renewal' ||
-  (call.value('callType') === 'new_inquiry' && call.value('qualification') === 'strong');
+/**
+ * The facts that the act in view rests on: those that choose it, name its record, or are written by it.
+ *
+ * Empty when no act is in view: a caller who wants nothing from the CRM may name a company as they like.
+ */
+const neededToAct = (call: Case): FactName[] => {
+  const choosing: FactName[] = [
+    ...(mayBe(call, 'segment', 'consumer') ? (['segment'] as const) : []),
+    ...(mayBe(call, 'revenueFlagged', 'yes') ? (['revenueFlagged'] as const) : []),
+  ];
+  if (call.value('leadId') !== undefined || faultOf(call, 'leadId')) return [...choosing, 'leadId'];
+  if (mayBe(call, 'callType', 'existing_renewal')) return [...choosing, 'callType', 'brn', 'company'];
+  if (mayBe(call, 'callType', 'new_inquiry')) return [...choosing, 'callType', 'company', 'brn', 'email', ...(mayBe(call, 'qualification', 'strong') ? (['qualification'] as const) : [])];
+  return [];
+};
+
+const faultsInTheWay = (call: Case): FactFault[] => {
+  const needed = neededToAct(call);
+  return call.faults.filter(({ name }) => needed.includes(name));
+};
 
 const missingForLead = (call: Case): string[] => {
   const missing: string[] = [];
@@ -86,6 +104,9 @@ const missingForLead = (call: Case): string[] => {
   if (call.value('qualification') !== 'strong') missing.push('The need, budget or time is vague.');
   return missing;
 };
+
+const noAccount = ({ candidates }: AccountState): string =>
+  candidates ? `${candidates} accounts answer to that company: choose the right one by hand.` : 'no account was found by registration number or company.';
 
 /** The decision table: the first rule that applies decides. */
 const RULES: readonly Rule[] = [
@@ -100,16 +121,17 @@ const RULES: readonly Rule[] = [
     // Without a record there is nothing to note or hand over; the outcome says so.
     action: ({ crm }) => (crm.account ? 'transfer' : 'none'),
     applies: (call) => call.value('revenueFlagged') === 'yes' || call.crm.account?.revenueFlagged === true,
-    reasons: (call) => [
-      call.crm.account?.revenueFlagged ? `The account ${call.crm.account.name} is revenue-flagged.` : 'The customer is revenue-flagged by their own words.',
-      ...(call.crm.account ? [] : ['No account was found to hand over: tell Managed Accounts by hand.']),
+    reasons: ({ crm, settings }) => [
+      crm.account?.revenueFlagged ? `The account ${crm.account.name} is revenue-flagged.` : 'The customer is revenue-flagged by what is said.',
+      ...(crm.account ? [] : [`Tell Managed Accounts by hand: ${noAccount(crm)}`]),
+      ...(crm.account && !settings.managedAccountsOwner ? ['No owner for managed accounts is set: the call is noted, and the account keeps its owner.'] : []),
     ],
   },
   {
     scenario: 'poor_data_practices',
     action: 'none',
-    applies: (call) => wantsRecord(call) && call.faults.some(({ name }) => NEEDED_TO_ACT.includes(name)),
-    reasons: (call) => call.faults.filter(({ name }) => NEEDED_TO_ACT.includes(name)).map(({ why }) => why),
+    applies: (call) => faultsInTheWay(call).length > 0,
+    reasons: (call) => faultsInTheWay(call).map(({ why }) => why),
   },
   {
     scenario: 'lead_to_opportunity',
@@ -121,7 +143,7 @@ const RULES: readonly Rule[] = [
     scenario: 'existing_customer_renewal',
     action: ({ crm }) => (crm.account ? 'update_account' : 'none'),
     applies: (call) => call.value('callType') === 'existing_renewal',
-    reasons: ({ crm }) => [crm.account ? `The account ${crm.account.name} renews.` : 'An existing customer wants to renew, but no account was found by registration number or company.'],
+    reasons: ({ crm }) => [crm.account ? `The account ${crm.account.name} renews.` : `An existing customer wants to renew, but ${noAccount(crm)}`],
   },
   {
     scenario: 'good_lead',
@@ -146,11 +168,14 @@ export const decide = (facts: readonly CheckedFact[], crm: AccountState, setting
   const call = caseOf(facts, crm, settings);
   // The last rule always applies.
   const rule = RULES.find((candidate) => candidate.applies(call))!;
+  const action = typeof rule.action === 'function' ? rule.action(call) : rule.action;
+  const touchesAccount = (action === 'transfer' || action === 'update_account') && crm.account;
   return {
     scenario: rule.scenario,
-    action: typeof rule.action === 'function' ? rule.action(call) : rule.action,
+    action,
     reasons: rule.reasons(call),
     facts: call.standing,
+    ...(touchesAccount ? { account: { id: touchesAccount.id, name: touchesAccount.name } } : {}),
   };
 };
 
@@ -174,72 +199,6 @@ export const lookupKeys = (facts: readonly CheckedFact[], settings: RuleSettings
 };
 
 const caseOf = (facts: readonly CheckedFact[], crm: AccountState, settings: RuleSettings): Case => {
-  const faults: Case['faults'] = [];
-  const standing: CheckedFact[] = [];
-  for (const name of new Set(facts.map((fact) => fact.name))) {
-    const claimed = facts.filter((fact) => fact.name === name && !isNothing(fact.value)).map((fact) => ({ ...fact, value: normalise(name, fact.value) ?? fact.value }));
-    const first = claimed[0];
-    if (!first) continue;
-    const why = faultOf(name, claimed, settings);
-    if (why) faults.push({ name, why });
-    else standing.push(first);
-  }
-  return { value: (name) => standing.find((fact) => fact.name === name)?.value, faults, standing, crm, settings };
+  const { standing, faults } = weighFacts(facts, settings);
+  return { value: (name) => standing.find((fact) => fact.name === name)?.value, standing, faults, crm, settings };
 };
-
-/** Ways in which forms say "none". */
-const isNothing = (value: string): boolean => /^(|-|none|null|unknown|not (given|provided|mentioned|stated|available))$/i.test(value.trim());
-
-const normalise = (name: FactName, value: string): string | undefined => {
-  const text = value.trim();
-  switch (name) {
-    case 'brn':
-      return text.replaceAll(/[\s.-]+/g, '').toUpperCase();
-    case 'email':
-      return text.replaceAll(/\s+/g, '').toLowerCase();
-    case 'leadId':
-      return normaliseLeadId(text.replaceAll(/\s+/g, ''));
-    case 'callType':
-    case 'segment':
-    case 'revenueFlagged':
-    case 'qualification':
-      return text.toLowerCase();
-    default:
-      return text;
-  }
-};
-
-const PLACEHOLDER = /^(test|testing|sample|dummy|example|company|my company|your company|some company|acme|asdf\w*|xxx+|abc|foo|bar|n\/?a)( (company|inc|ltd|pte ltd|corp|llc))?$/i;
-const EMAIL = /^[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,63}$/;
-
-/** What is wrong with the claims of one fact, or undefined. Claims of one fact have to agree. */
-const faultOf = (name: FactName, claimed: readonly CheckedFact[], { brnFormats }: RuleSettings): string | undefined => {
-  const [first] = claimed;
-  if (!first) return undefined;
-  if (claimed.some((fact) => !fact.evidence)) return `${label(name)} "${first.value}" rests on words that are not in the transcript.`;
-  if (new Set(claimed.map((fact) => fact.value.toLowerCase())).size > 1) return `${label(name)} is contradicted: ${claimed.map((fact) => `"${fact.value}"`).join(' and ')}.`;
-  const { value } = first;
-  switch (name) {
-    case 'company':
-      return PLACEHOLDER.test(value) || !/\p{L}{2}/u.test(value) ? `"${value}" is a placeholder, no company.` : undefined;
-    case 'brn':
-      return brnFormats.some((format) => new RegExp(format).test(value)) ? undefined : `"${value}" is no valid business registration number.`;
-    case 'email':
-      return EMAIL.test(value) ? undefined : `"${value}" is no e-mail address.`;
-    case 'leadId':
-      return normaliseLeadId(value) ? undefined : `"${value}" is no valid Lead ID.`;
-    case 'callType':
-    case 'segment':
-    case 'revenueFlagged':
-    case 'qualification':
-      return (FACT_VALUES[name] as readonly string[]).includes(value) ? undefined : `${label(name)} "${value}" is not one of ${FACT_VALUES[name].join(', ')}.`;
-    case 'callerName':
-    case 'customerName':
-    case 'phone':
-    case 'serviceType':
-    case 'requirements':
-      return undefined;
-  }
-};
-
-const label = (name: FactName): string => ({ brn: 'The registration number', leadId: 'The Lead ID', email: 'The e-mail address', company: 'The company', callType: 'The kind of call', segment: 'The segment' })[name as string] ?? `The fact ${name}`;

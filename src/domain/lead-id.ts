@@ -6,21 +6,40 @@ const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ012345';
 const LEAD_PREFIX = '00Q';
 const SHORT = 15;
 const LONG = 18;
+const THIRDS = [0, 5, 10];
 
 const suffixOf = (id: string): string =>
-  [0, 5, 10]
-    .map((start) => {
-      const capitals = [...id.slice(start, start + 5)].reduce((bits, character, index) => (/[A-Z]/.test(character) ? bits | (1 << index) : bits), 0);
-      return ALPHABET[capitals]!;
-    })
-    .join('');
+  THIRDS.map((start) => {
+    const capitals = [...id.slice(start, start + 5)].reduce((bits, character, index) => (/[A-Z]/.test(character) ? bits | (1 << index) : bits), 0);
+    return ALPHABET[capitals]!;
+  }).join('');
 
-/** A Lead ID in its long form, or undefined when it is none: wrong object, length, characters or suffix. */
+/** An ID whose case got lost, as in an e-mail in capitals or in recognised speech, by its suffix. */
+const restoreCase = (id: string): string => {
+  const suffix = id.slice(SHORT).toUpperCase();
+  const characters = [...id.slice(0, SHORT).toLowerCase()];
+  for (const [third, start] of THIRDS.entries()) {
+    const capitals = ALPHABET.indexOf(suffix[third]!);
+    for (let index = 0; index < 5; index += 1) {
+      if (capitals & (1 << index)) characters[start + index] = characters[start + index]!.toUpperCase();
+    }
+  }
+  return characters.join('') + suffix;
+};
+
+/**
+ * A Lead ID in its long form, or undefined when it is none: wrong object, length, characters or suffix.
+ *
+ * A long ID in capitals or small letters only gets its case back; one in mixed case has to be right as it
+ * stands. A short one has nothing to check its case by.
+ */
 export const normaliseLeadId = (text: string): string | undefined => {
-  const id = text.trim();
-  if (!/^[A-Za-z0-9]+$/.test(id) || !id.startsWith(LEAD_PREFIX)) return undefined;
+  const given = text.trim();
+  if (!/^[A-Za-z0-9]+$/.test(given)) return undefined;
+  const lostCase = given === given.toUpperCase() || given === given.toLowerCase();
+  const id = given.length === LONG && lostCase ? restoreCase(given) : given;
+  if (!id.startsWith(LEAD_PREFIX)) return undefined;
   if (id.length === SHORT) return id + suffixOf(id);
   if (id.length !== LONG) return undefined;
-  const long = id.slice(0, SHORT) + suffixOf(id);
-  return long === id ? id : undefined;
+  return suffixOf(id) === id.slice(SHORT) ? id : undefined;
 };
