@@ -1,65 +1,90 @@
-import { AftercallError, isAftercallError, messageOf } from '../../domain/errors.ts';
+import { AftercallError, isAftercallError } from '../../domain/errors.ts';
 
-/** What jsforce makes of an error answer: the name is Salesforce's code, `data` its first error. */
-interface SalesforceError extends Error {
-  errorCode?: string;
-  statusCode?: string;
-  data?: { duplicateResult?: DuplicateResult };
+/** One error of an answer. Records' errors say `errorCode` on REST, `statusCode` in collections and on SOAP. */
+interface StatedError {
+  errorCode?: unknown;
+  statusCode?: unknown;
+  message?: unknown;
+  duplicateResult?: { matchResults?: { matchRecords?: { record?: { Id?: string } }[] }[] };
 }
 
-interface DuplicateResult {
-  matchResults?: { matchRecords?: { record?: { Id?: string } }[] }[];
+/** What jsforce makes of an error answer: `data` is its error as parsed, or all of them when it has several. */
+interface JsforceError extends Error, StatedError {
+  message: string;
+  data?: StatedError | StatedError[] | string;
 }
 
-export const codeOf = (error: unknown): string => {
-  const { errorCode, statusCode, name } = error as SalesforceError;
-  return errorCode ?? (typeof statusCode === 'string' ? statusCode : undefined) ?? name ?? '';
+const statedIn = (error: unknown): StatedError[] => {
+  const { data } = error as JsforceError;
+  return Array.isArray(data) ? data : [typeof data === 'object' ? { ...data, ...shown(error) } : shown(error)];
+};
+const shown = (error: unknown): StatedError => {
+  const { errorCode, statusCode, message } = error as JsforceError;
+  return { ...(errorCode === undefined ? {} : { errorCode }), ...(statusCode === undefined ? {} : { statusCode }), message };
 };
 
-/** The record that a duplicate rule says is the same, if it names one. */
-export const duplicateOf = (error: unknown): string | undefined =>
-  (error as SalesforceError).data?.duplicateResult?.matchResults?.flatMap((match) => match.matchRecords ?? []).find(({ record }) => record?.Id)?.record?.Id;
+const codeIn = ({ errorCode, statusCode }: StatedError): string | undefined => [errorCode, statusCode].find((code) => typeof code === 'string')?.replace(/^sf:/, '');
+
+/** Salesforce's code of what went wrong, the first if there are several; undefined when it named none. */
+export const codeOf = (error: unknown): string | undefined => (error instanceof Error ? codeIn(statedIn(error)[0] ?? {}) : undefined);
+
+/** The record that a duplicate rule says is the same, if it names one: a lead before anything else. */
+export const duplicateOf = (error: unknown): string | undefined => {
+  const matches = statedIn(error)
+    .flatMap(({ duplicateResult }) => duplicateResult?.matchResults ?? [])
+    .flatMap(({ matchRecords }) => matchRecords ?? [])
+    .flatMap(({ record }) => record?.Id ?? []);
+  return ['00Q', '003', '001'].map((prefix) => matches.find((id) => id.startsWith(prefix))).find((id) => id !== undefined);
+};
 
 /** The daily request limit frees itself over hours; asking sooner only uses it up further. */
 const LIMIT_WAIT_MS = 15 * 60_000;
+const LONGEST_MESSAGE = 300;
 
-/** By Salesforce's error code, never by HTTP status: one status stands for several of them. */
-export const salesforceFailure = (error: unknown, doing: string): unknown => {
-  if (isAftercallError(error)) return error;
+/**
+ * The failure of a request, by Salesforce's error code and never by HTTP status: one status stands for
+ * several of them, and proxies change it.
+ *
+ * What carries no code of Salesforce's is not its answer but a defect of ours, and is handed back as it is.
+ */
+export const salesforceFailure = (error: unknown, doing: string, retryAfterMs?: number): unknown => {
   const code = codeOf(error);
-  const message = `${doing} failed: Salesforce answered ${code || 'with an error'} (${messageOf(error).slice(0, 300)}).`;
+  if (isAftercallError(error) || code === undefined) return error;
+  const said = statedIn(error).map(({ message }) => String(message)).join(' ').replaceAll(/\s+/g, ' ').slice(0, LONGEST_MESSAGE);
+  const message = `${doing} failed: Salesforce answered ${code} (${said}).`;
   const refused = { outcome: 'refused' as const, cause: error };
-  switch (code.replace(/^sf:/, '')) {
+  switch (code) {
     case 'UNABLE_TO_LOCK_ROW':
     // Two upserts of one new value at once: the next try updates what the other has made.
     case 'DUPLICATE_VALUE':
+    case 'DUPLICATE_EXTERNAL_ID':
       return new AftercallError('CRM_LOCKED', message, { ...refused, advice: 'Somebody else was writing the record; it is tried again.' });
     case 'REQUEST_LIMIT_EXCEEDED':
-      return new AftercallError('CRM_LIMIT_REACHED', message, { ...refused, retryAfterMs: LIMIT_WAIT_MS, advice: 'The daily API request limit is used up. It is tried again every quarter of an hour; raise the limit if this happens often.' });
+      return new AftercallError('CRM_LIMIT_REACHED', message, {
+        ...refused,
+        retryAfterMs: Math.max(LIMIT_WAIT_MS, retryAfterMs ?? 0),
+        advice: 'The daily API request limit is used up. It is tried again every quarter of an hour; raise the limit if this happens often.',
+      });
     case 'DUPLICATES_DETECTED':
-      return new AftercallError('CRM_DUPLICATE', message, { ...refused, advice: "A duplicate rule blocks the record. Merge or correct it in Salesforce, then retry, or skip the step." });
+      return new AftercallError('CRM_DUPLICATE', message, { ...refused, advice: 'A duplicate rule blocks the record. Merge or correct it in Salesforce, then retry, or skip the step.' });
+    case 'MULTIPLE_CHOICES':
+      return new AftercallError('CRM_REJECTED', message, { ...refused, advice: 'Several records carry this call\'s external ID. Make the field unique in Salesforce, delete the extra records, then retry.' });
     case 'INVALID_SESSION_ID':
     case 'INSUFFICIENT_ACCESS':
     case 'API_DISABLED_FOR_ORG':
     case 'API_CURRENTLY_DISABLED':
+    case 'ERROR_HTTP_401':
+    case 'ERROR_HTTP_403':
       return new AftercallError('AUTH_FAILED', message, { ...refused, advice: 'Check what the Salesforce user may do, then retry.' });
+    case 'ERROR_HTTP_429':
+      return new AftercallError('RATE_LIMITED', message, { ...refused, retryAfterMs, advice: 'It is tried again.' });
     case 'SERVER_UNAVAILABLE':
     case 'UNKNOWN_EXCEPTION':
-    case 'ERROR_HTTP_500':
-    case 'ERROR_HTTP_502':
-    case 'ERROR_HTTP_503':
-    case 'ERROR_HTTP_504':
-      return new AftercallError('UPSTREAM_UNAVAILABLE', message, { advice: 'It is tried again.', cause: error });
-    case 'ERROR_HTTP_429':
-      return new AftercallError('RATE_LIMITED', message, { ...refused, advice: 'It is tried again.' });
-    case 'TypeError':
-    case 'Error':
-    case 'AbortError':
-    case 'TimeoutError':
-    case 'SocketError':
-      // No answer at all: it may have been done.
-      return new AftercallError('UPSTREAM_UNAVAILABLE', `${doing} failed: Salesforce cannot be reached or did not answer (${messageOf((error as Error).cause ?? error)}).`, { advice: 'It is tried again.', cause: error });
+    case 'ERROR_HTTP_420':
+      return new AftercallError('UPSTREAM_UNAVAILABLE', message, { retryAfterMs, advice: 'It is tried again. If it goes on, check the status of Salesforce.', cause: error });
     default:
+      // No code of Salesforce's but a status of whatever stands in front of it.
+      if (/^ERROR_HTTP_5\d\d$/.test(code)) return new AftercallError('UPSTREAM_UNAVAILABLE', message, { retryAfterMs, advice: 'It is tried again. If it goes on, check the status of Salesforce.', cause: error });
       return new AftercallError('CRM_REJECTED', message, { ...refused, advice: 'Salesforce does not accept this. Correct the field, rule or permission it names, then retry, or skip the step.' });
   }
 };
