@@ -6,7 +6,7 @@ import {
   GetObjectCommand,
   HeadObjectCommand,
   ListMultipartUploadsCommand,
-  paginateListParts,
+  ListPartsCommand,
   PutObjectCommand,
   S3Client,
   type S3ServiceException,
@@ -183,8 +183,12 @@ const findLeftover = async ({ client, bucket, key, signal }: Pick<OpenUpload, 'c
   for (const { UploadId } of others) await client.send(new AbortMultipartUploadCommand({ Bucket: bucket, Key: key, UploadId }), abort);
   if (!newest?.UploadId) return undefined;
   const parts: Leftover['parts'] = [];
-  for await (const page of paginateListParts({ client }, { Bucket: bucket, Key: key, UploadId: newest.UploadId })) {
+  // Not the SDK's paginator: it follows the marker, which some stores send on the last page too.
+  for (let marker: string | undefined, more = true; more; ) {
+    const page = await client.send(new ListPartsCommand({ Bucket: bucket, Key: key, UploadId: newest.UploadId, PartNumberMarker: marker }), abort);
     for (const { PartNumber, ETag, Size } of page.Parts ?? []) parts.push({ number: PartNumber!, etag: ETag!, bytes: Size! });
+    more = page.IsTruncated === true && page.NextPartNumberMarker !== undefined && page.NextPartNumberMarker !== marker;
+    marker = page.NextPartNumberMarker;
   }
   // Only an unbroken run of whole parts can be continued.
   const whole = parts.findIndex((part, index) => part.number !== index + 1 || part.bytes !== PART_BYTES);
