@@ -1,4 +1,4 @@
-import type { CallNote, Crm } from '../adapters/crm/crm.ts';
+import type { CallNote, Crm, KnownAccount } from '../adapters/crm/crm.ts';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { CallRow, Calls } from '../db/calls.ts';
 import type { Effects } from '../db/effects.ts';
@@ -7,8 +7,9 @@ import type { EffectClass } from '../db/schema.ts';
 import type { CrmActivities } from '../domain/activities.ts';
 import type { CallVersion } from '../domain/call.ts';
 import { type CrmMarker, markerOwner, markerText, parseMarker } from '../domain/crm-marker.ts';
-import { type AccountState, type CrmAction, type CrmRecords, decide, type Decision, factOf, lookupKeys, needsApproval } from '../domain/crm-rules.ts';
+import { type CrmAction, type CrmRecords, decide, type Decision, factOf, lookupKeys, needsApproval } from '../domain/crm-rules.ts';
 import { AftercallError } from '../domain/errors.ts';
+import { plausiblePhone } from '../domain/fact-checks.ts';
 import { crmMarkerKey } from '../domain/ids.ts';
 import type { ProjectSettings } from '../domain/settings.ts';
 import { signal } from './context.ts';
@@ -27,7 +28,7 @@ interface Dependencies {
 const EFFECT_CLASS: Record<Exclude<CrmAction, 'none'>, EffectClass> = {
   create_lead: 'upsert_by_key',
   convert_lead: 'read_before_write',
-  update_account: 'upsert_by_key',
+  update_account: 'read_before_write',
   transfer: 'upsert_by_key',
 };
 
@@ -53,7 +54,9 @@ export const createCrmActivities = ({ calls, effects, projects, objects, crm, ex
     const written = await objects.putIfAbsent(key, markerText(marker), { contentType: 'text/plain', signal: signal() });
     if (written) return { marker };
     // Somebody was faster: perhaps our own request, whose answer was lost. The one that stands counts.
-    return (await readBack()) ?? { marker };
+    const standing = await readBack();
+    if (!standing) throw new AftercallError('CONFLICT', `The marker of call ${call.callId} was deleted while it was being written.`, { advice: 'It is tried again.' });
+    return standing;
   };
 
   return {
@@ -102,14 +105,14 @@ export const createCrmActivities = ({ calls, effects, projects, objects, crm, ex
     const note = noteOf(call, decision);
     switch (action) {
       case 'create_lead': {
-        const optional = { brn: factOf(decision, 'brn'), email: factOf(decision, 'email'), phone: factOf(decision, 'phone') ?? phoneOf(call) };
+        const optional = { brn: factOf(decision, 'brn'), email: factOf(decision, 'email'), phone: factOf(decision, 'phone') ?? plausiblePhone(phoneOf(call) ?? '') };
         return crm.createLead(
           key,
           {
             // Salesforce wants a last name; callers often give but one.
             lastName: factOf(decision, 'customerName') ?? factOf(decision, 'callerName') ?? 'Unknown',
             company: factOf(decision, 'company')!,
-            description: note.text,
+            note,
             ...Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined)),
           },
           signal(),
@@ -124,13 +127,19 @@ export const createCrmActivities = ({ calls, effects, projects, objects, crm, ex
     }
   }
 
-  /** The account is looked up again and not taken from the marker: it may have changed hands since. */
-  async function accountOf(decision: Decision, settings: ProjectSettings): Promise<AccountState> {
-    const state = await crm.lookUp(lookupKeys(decision.facts, settings), signal());
-    if (!state.account) {
-      throw new AftercallError('CRM_REJECTED', 'The account that was there when this was decided cannot be found any more.', { advice: 'Look for it in Salesforce. Retry once it is there, or skip the step.' });
+  /**
+   * The account that was decided on, as it is now: its owner and opportunity may have changed while the
+   * decision waited for a person. Another account than the one that was approved is never touched.
+   */
+  async function accountOf(decision: Decision, settings: ProjectSettings): Promise<KnownAccount> {
+    const { account, ...rest } = await crm.lookUp(lookupKeys(decision.facts, settings), signal());
+    if (!account || account.id !== decision.account?.id) {
+      throw new AftercallError('CRM_REJECTED', `The account ${decision.account?.name ?? ''} that this was decided for is not the one that its company and registration number lead to any more.`, {
+        advice: 'Look for it in Salesforce. Retry once it is found there again, or skip the step.',
+        outcome: 'refused',
+      });
     }
-    return state;
+    return { account, ...rest };
   }
 };
 

@@ -8,7 +8,11 @@ import type { AccountState, CrmRecords } from '../../domain/crm-rules.ts';
 export interface Crm {
   readonly name: string;
 
-  /** The account of a company, by its registration number, else by its exact name, with its open opportunity. */
+  /**
+   * The account of a company, by its registration number, else by its exact name, with its open opportunity.
+   *
+   * An account that answers to the name but has another registration number is not the company's.
+   */
   lookUp(keys: { brn?: string; company?: string }, signal: AbortSignal): Promise<AccountState>;
 
   /** @throws CRM_DUPLICATE when the CRM's own rules see the lead as one it has, and name none to use */
@@ -17,15 +21,25 @@ export interface Crm {
   /** @throws CRM_REJECTED when there is no such lead */
   convertLead(leadId: string, signal: AbortSignal): Promise<CrmRecords>;
 
-  /** Notes a renewal on the account and its open opportunity. */
-  updateAccount(key: string, state: AccountState, note: CallNote, signal: AbortSignal): Promise<CrmRecords>;
+  /** Notes a renewal on the account and its open opportunity, above what stands there. */
+  updateAccount(key: string, state: KnownAccount, note: CallNote, signal: AbortSignal): Promise<CrmRecords>;
 
-  /** Notes the call on the account and hands it to another owner. */
-  transfer(key: string, state: AccountState, note: CallNote & { ownerId: string }, signal: AbortSignal): Promise<CrmRecords>;
+  /**
+   * Notes the call on the account and hands it to another owner.
+   *
+   * @param note.ownerId empty: the account keeps its owner
+   */
+  transfer(key: string, state: KnownAccount, note: CallNote & { ownerId: string }, signal: AbortSignal): Promise<CrmRecords>;
 
   /** A cheap check that the credentials work. */
   check(signal: AbortSignal): Promise<void>;
+
+  /** Requests of the day, over all users of the CRM, when it last said so. */
+  apiUsage?(): { used: number; limit: number } | undefined;
 }
+
+/** An account that was found. */
+export type KnownAccount = AccountState & { account: NonNullable<AccountState['account']> };
 
 export interface NewLead {
   lastName: string;
@@ -33,7 +47,8 @@ export interface NewLead {
   brn?: string;
   email?: string;
   phone?: string;
-  description: string;
+  /** The call it comes from: the lead's description, or a note on the record that is there already. */
+  note: CallNote;
 }
 
 export interface CallNote {

@@ -21,6 +21,9 @@ export type SalesforceConfig = Pick<
   | 'SFDC_CONVERTED_STATUS'
 >;
 
+/** A connection without a schema: records are plain objects. */
+export type Session = InstanceType<typeof Connection>;
+
 export interface SalesforceOptions {
   /** For the whole answer to one request. Default 60 s. */
   requestTimeoutMs?: number;
@@ -72,7 +75,7 @@ export const createSalesforceSession = (config: SalesforceConfig, { requestTimeo
      *
      * @param doing what the work is, as in "Creating the lead": stands in messages
      */
-    async use<T>(doing: string, signal: AbortSignal, work: (connection: Connection) => Promise<T>): Promise<T> {
+    async use<T>(doing: string, signal: AbortSignal, work: (connection: Session) => Promise<T>): Promise<T> {
       signal.throwIfAborted();
       const { promise: cancelled, reject } = Promise.withResolvers<never>();
       const stop = (): void => reject(signal.reason as Error);
@@ -97,7 +100,9 @@ export const createSalesforceSession = (config: SalesforceConfig, { requestTimeo
               return;
             }
             renewed(refused.accessToken).then(
-              ({ accessToken }) => done(null, accessToken),
+              ({ accessToken }) => {
+                done(null, accessToken);
+              },
               (error: unknown) => {
                 signInFailure = error;
                 done(error as Error);

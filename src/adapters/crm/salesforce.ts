@@ -1,43 +1,51 @@
-import type { Connection } from 'jsforce';
 import type { AccountState, CrmRecords } from '../../domain/crm-rules.ts';
 import { AftercallError } from '../../domain/errors.ts';
-import type { CallNote, Crm, NewLead } from './crm.ts';
-import { codeOf, duplicateOf, salesforceFailure } from './salesforce-errors.ts';
-import { createSalesforceSession, type SalesforceConfig } from './salesforce-session.ts';
+import type { CallNote, Crm } from './crm.ts';
+import { codeOf, duplicateOf } from './salesforce-errors.ts';
+import { createSalesforceSession, type SalesforceConfig, type SalesforceOptions, type Session } from './salesforce-session.ts';
 
 /** Limits of the standard fields. */
 const LONGEST = { company: 255, lastName: 80, phone: 40, subject: 255, text: 32_000 };
+
+/** External IDs stand in a path that jsforce does not encode. */
+const SAFE_KEY = /^[A-Za-z0-9_-]{1,255}$/;
+
+interface FoundAccount {
+  Id: string;
+  Name: string;
+  OwnerId?: string;
+  [field: string]: unknown;
+}
+
+interface FoundLead {
+  Id: string;
+  IsConverted: boolean;
+  ConvertedAccountId?: string | null;
+  ConvertedContactId?: string | null;
+  ConvertedOpportunityId?: string | null;
+}
 
 /**
  * Salesforce, by its REST API, and by SOAP for converting leads, which REST does not offer.
  *
  * Leads and tasks are upserted on an external ID field, so a repeat finds the record of the first time.
- * A conversion is preceded by reading whether it has happened.
+ * A conversion is preceded by reading whether it has happened, and a note by reading whether it stands
+ * there. Changing an owner twice changes nothing.
  */
-export const createSalesforce = (config: SalesforceConfig): Crm => {
-  const session = createSalesforceSession(config);
+export const createSalesforce = (config: SalesforceConfig, options: SalesforceOptions = {}): Crm => {
+  const session = createSalesforceSession(config, options);
   const field = { key: config.SFDC_EXTERNAL_ID_FIELD, brn: config.SFDC_BRN_FIELD, flagged: config.SFDC_REVENUE_FLAG_FIELD };
+  const api = `/services/data/v${config.SFDC_API_VERSION}`;
 
-  const asking = async <T>(doing: string, signal: AbortSignal, work: (connection: Connection) => Promise<T>): Promise<T> => {
-    signal.throwIfAborted();
-    // jsforce takes no signal: a cancelled step stops waiting at once, and sends nothing more.
-    const { promise: cancelled, reject } = Promise.withResolvers<never>();
-    const stop = (): void => reject(signal.reason as Error);
-    signal.addEventListener('abort', stop, { once: true });
-    try {
-      return await Promise.race([session.use(work), cancelled]);
-    } catch (error) {
-      signal.throwIfAborted();
-      throw salesforceFailure(error, doing);
-    } finally {
-      signal.removeEventListener('abort', stop);
-    }
+  const query = async <T>(connection: Session, text: string): Promise<T[]> => (await connection.request<{ records: T[] }>(`${api}/query?q=${encodeURIComponent(text)}`)).records;
+
+  const upsert = async (connection: Session, object: 'Lead' | 'Task', key: string, record: Record<string, unknown>): Promise<string> => {
+    if (!SAFE_KEY.test(key)) throw new AftercallError('CRM_REJECTED', `"${key}" cannot be the external ID of a record.`, { advice: 'This is a defect: keys are made of letters, digits, "_" and "-".', outcome: 'refused' });
+    return idOf(await connection.sobject(object).upsert({ ...record, [field.key]: key }, field.key));
   };
 
-  const query = async <T extends object>(connection: Connection, soql: string): Promise<T[]> => (await connection.query<T>(soql)).records;
-
-  const logCall = async (connection: Connection, key: string, target: { WhatId: string } | { WhoId: string }, note: CallNote): Promise<string> => {
-    const task = {
+  const logCall = (connection: Session, key: string, target: { WhatId: string } | { WhoId: string }, note: CallNote): Promise<string> =>
+    upsert(connection, 'Task', key, {
       ...target,
       Subject: note.subject.slice(0, LONGEST.subject),
       Description: note.text.slice(0, LONGEST.text),
@@ -46,95 +54,112 @@ export const createSalesforce = (config: SalesforceConfig): Crm => {
       TaskSubtype: 'Call',
       CallType: note.direction === 'inbound' ? 'Inbound' : 'Outbound',
       ActivityDate: note.date,
-    };
-    return idOf(await connection.sobject('Task').upsert({ ...task, [field.key]: key }, field.key));
+    });
+
+  /** Puts a note above the description that people have written, once. One that has no room for it is left alone: the task holds the note too. */
+  const noteOn = async (connection: Session, object: 'Account' | 'Opportunity', id: string, note: CallNote, more: Record<string, string> = {}): Promise<void> => {
+    const [found] = await query<{ Description?: string | null }>(connection, `SELECT Description FROM ${object} WHERE Id = '${soql(id)}'`);
+    const written = found?.Description ?? '';
+    const text = written === '' ? note.text : `${note.text}\n\n${written}`;
+    const change = { ...more, ...(written.includes(note.text) || text.length > LONGEST.text ? {} : { Description: text }) };
+    if (Object.keys(change).length > 0) await connection.sobject(object).update({ Id: id, ...change });
+  };
+
+  /** The records that a duplicate rule named instead of the lead: the call is noted there, and no second lead is made. */
+  const noteOnDuplicate = async (connection: Session, key: string, existing: string, note: CallNote): Promise<CrmRecords> => {
+    const taskId = await logCall(connection, key, existing.startsWith('001') ? { WhatId: existing } : { WhoId: existing }, note);
+    if (existing.startsWith('001')) return { accountId: existing, taskId };
+    return existing.startsWith('003') ? { contactId: existing, taskId } : { leadId: existing, taskId };
   };
 
   return {
     name: 'salesforce',
+    apiUsage: session.usage,
 
     async lookUp({ brn, company }, signal): Promise<AccountState> {
-      return asking('Looking up the account', signal, async (connection) => {
-        const columns = `Id, Name, OwnerId, ${field.flagged}`;
-        const find = (where: string) => query<Record<string, unknown> & { Id: string; Name: string; OwnerId?: string }>(connection, `SELECT ${columns} FROM Account WHERE ${where} ORDER BY CreatedDate ASC LIMIT 1`);
-        const account = (brn ? (await find(`${field.brn} = '${soql(brn)}'`))[0] : undefined) ?? (company ? (await find(`Name = '${soql(company)}'`))[0] : undefined);
+      if (!brn && !company) return {};
+      return session.use('Looking up the account', signal, async (connection) => {
+        const find = (where: string): Promise<FoundAccount[]> => query(connection, `SELECT Id, Name, OwnerId, ${field.brn}, ${field.flagged} FROM Account WHERE ${where} ORDER BY CreatedDate ASC LIMIT 5`);
+        const ofBrn = brn ? await find(`${field.brn} = '${soql(brn)}'`) : [];
+        const ofName = ofBrn.length === 0 && company ? await find(`Name = '${soql(company)}'`) : [];
+        const found = ofBrn.length > 0 ? ofBrn : ofName.filter((account) => !brn || !account[field.brn] || bare(account[field.brn]) === bare(brn));
+        const [account] = found;
         if (!account) return {};
-        const [opportunity] = await query<{ Id: string; Name: string }>(connection, `SELECT Id, Name FROM Opportunity WHERE AccountId = '${soql(account.Id)}' AND IsClosed = false ORDER BY CreatedDate DESC LIMIT 1`);
+        // Who is flagged must not be missed for want of knowing which of them called.
+        const flagged = found.find((candidate) => candidate[field.flagged] === true);
+        if (found.length > 1 && !flagged) return { candidates: found.length };
+        const chosen = flagged ?? account;
+        const [opportunity] = await query<{ Id: string; Name: string }>(connection, `SELECT Id, Name FROM Opportunity WHERE AccountId = '${soql(chosen.Id)}' AND IsClosed = false ORDER BY CreatedDate DESC LIMIT 1`);
         return {
-          account: { id: account.Id, name: account.Name, revenueFlagged: account[field.flagged] === true, ...(account.OwnerId ? { ownerId: account.OwnerId } : {}) },
+          account: { id: chosen.Id, name: chosen.Name, revenueFlagged: flagged !== undefined, ...(chosen.OwnerId ? { ownerId: chosen.OwnerId } : {}) },
           ...(opportunity ? { openOpportunity: { id: opportunity.Id, name: opportunity.Name } } : {}),
         };
       });
     },
 
-    async createLead(key: string, lead: NewLead, signal): Promise<CrmRecords> {
-      return asking('Creating the lead', signal, async (connection) => {
-        const record = {
-          LastName: lead.lastName.slice(0, LONGEST.lastName),
-          Company: lead.company.slice(0, LONGEST.company),
-          LeadSource: 'Phone',
-          Description: lead.description.slice(0, LONGEST.text),
-          ...(lead.brn ? { [field.brn]: lead.brn } : {}),
-          ...(lead.email ? { Email: lead.email } : {}),
-          ...(lead.phone ? { Phone: lead.phone.slice(0, LONGEST.phone) } : {}),
-        };
+    async createLead(key, lead, signal): Promise<CrmRecords> {
+      return session.use('Creating the lead', signal, async (connection) => {
         try {
-          return { leadId: idOf(await connection.sobject('Lead').upsert({ ...record, [field.key]: key }, field.key)) };
+          const leadId = await upsert(connection, 'Lead', key, {
+            LastName: lead.lastName.slice(0, LONGEST.lastName),
+            Company: lead.company.slice(0, LONGEST.company),
+            LeadSource: 'Phone',
+            Description: lead.note.text.slice(0, LONGEST.text),
+            ...(lead.brn ? { [field.brn]: lead.brn } : {}),
+            ...(lead.email ? { Email: lead.email } : {}),
+            ...(lead.phone ? { Phone: lead.phone.slice(0, LONGEST.phone) } : {}),
+          });
+          return { leadId };
         } catch (error) {
+          const code = codeOf(error);
           const existing = duplicateOf(error);
-          if (codeOf(error) !== 'DUPLICATES_DETECTED' || !existing) throw error;
-          // The rule knows this customer: the call is noted on the lead there is, and no second one is made.
-          const taskId = await logCall(connection, key, { WhoId: existing }, { subject: 'Enquiry by phone', text: lead.description, date: new Date().toISOString().slice(0, 10), direction: 'inbound' });
-          return { leadId: existing, taskId };
+          if (code === 'DUPLICATES_DETECTED' && existing) return noteOnDuplicate(connection, key, existing, lead.note);
+          // An earlier try made it, its answer was lost, and somebody has converted it since: it is there.
+          const [made] = code === 'CANNOT_UPDATE_CONVERTED_LEAD' ? await query<{ Id: string }>(connection, `SELECT Id FROM Lead WHERE ${field.key} = '${soql(key)}' LIMIT 1`) : [];
+          if (made) return { leadId: made.Id };
+          throw error;
         }
       });
     },
 
     async convertLead(leadId, signal): Promise<CrmRecords> {
-      return asking(`Converting the lead ${leadId}`, signal, async (connection) => {
-        const read = async () =>
-          (
-            await query<{ Id: string; IsConverted: boolean; ConvertedAccountId?: string; ConvertedContactId?: string; ConvertedOpportunityId?: string }>(
-              connection,
-              `SELECT Id, IsConverted, ConvertedAccountId, ConvertedContactId, ConvertedOpportunityId FROM Lead WHERE Id = '${soql(leadId)}'`,
-            )
-          )[0];
+      return session.use(`Converting the lead ${leadId}`, signal, async (connection) => {
+        const read = async (): Promise<FoundLead | undefined> =>
+          (await query<FoundLead>(connection, `SELECT Id, IsConverted, ConvertedAccountId, ConvertedContactId, ConvertedOpportunityId FROM Lead WHERE Id = '${soql(leadId)}'`))[0];
         const lead = await read();
         if (!lead) throw new AftercallError('CRM_REJECTED', `Converting the lead failed: Salesforce has no lead ${leadId}.`, { advice: 'Check the ID that the caller gave. Skip the step, or retry once the lead exists.', outcome: 'refused' });
         if (!lead.IsConverted) {
           const result = await connection.soap.convertLead({ leadId: lead.Id, convertedStatus: config.SFDC_CONVERTED_STATUS, doNotCreateOpportunity: false });
           if (result.success) return { leadId: lead.Id, ...filled({ accountId: result.accountId, contactId: result.contactId, opportunityId: result.opportunityId }) };
-          const [fault] = [result.errors ?? []].flat() as { statusCode?: string; message?: string }[];
-          // Converted between our reading and our asking: by an earlier try whose answer was lost.
-          if (fault?.statusCode !== 'CANNOT_UPDATE_CONVERTED_LEAD') throw Object.assign(new Error(fault?.message ?? 'no reason given'), { errorCode: fault?.statusCode ?? 'CONVERT_LEAD_FAILED' });
+          const failure = saveFailure(result);
+          // Converted between our reading and our asking: by an earlier try whose answer was lost, or by a person.
+          if (codeOf(failure) !== 'CANNOT_UPDATE_CONVERTED_LEAD') throw failure;
         }
-        const done = await read();
+        const done = lead.IsConverted ? lead : await read();
         return { leadId: lead.Id, ...filled({ accountId: done?.ConvertedAccountId, contactId: done?.ConvertedContactId, opportunityId: done?.ConvertedOpportunityId }) };
       });
     },
 
     async updateAccount(key, { account, openOpportunity }, note, signal): Promise<CrmRecords> {
-      return asking('Updating the account', signal, async (connection) => {
-        const accountId = account!.id;
-        await connection.sobject('Account').update({ Id: accountId, Description: note.text.slice(0, LONGEST.text) });
-        if (openOpportunity) await connection.sobject('Opportunity').update({ Id: openOpportunity.id, NextStep: note.subject.slice(0, LONGEST.subject), Description: note.text.slice(0, LONGEST.text) });
-        const taskId = await logCall(connection, key, { WhatId: openOpportunity?.id ?? accountId }, note);
-        return { accountId, taskId, ...filled({ opportunityId: openOpportunity?.id }) };
+      return session.use('Updating the account', signal, async (connection) => {
+        await noteOn(connection, 'Account', account.id, note);
+        if (openOpportunity) await noteOn(connection, 'Opportunity', openOpportunity.id, note, { NextStep: note.subject.slice(0, LONGEST.subject) });
+        const taskId = await logCall(connection, key, { WhatId: openOpportunity?.id ?? account.id }, note);
+        return { accountId: account.id, taskId, ...filled({ opportunityId: openOpportunity?.id }) };
       });
     },
 
     async transfer(key, { account }, note, signal): Promise<CrmRecords> {
-      return asking('Handing over the account', signal, async (connection) => {
-        const accountId = account!.id;
-        const taskId = await logCall(connection, key, { WhatId: accountId }, note);
+      return session.use('Handing over the account', signal, async (connection) => {
+        const taskId = await logCall(connection, key, { WhatId: account.id }, note);
         // Last: whoever loses the record may not be allowed to note anything on it.
-        if (note.ownerId && account!.ownerId !== note.ownerId) await connection.sobject('Account').update({ Id: accountId, OwnerId: note.ownerId });
-        return { accountId, taskId };
+        if (note.ownerId && account.ownerId !== note.ownerId) await connection.sobject('Account').update({ Id: account.id, OwnerId: note.ownerId });
+        return { accountId: account.id, taskId };
       });
     },
 
     async check(signal): Promise<void> {
-      await asking('Checking the connection', signal, (connection) => connection.request(`/services/data/v${config.SFDC_API_VERSION}/limits`));
+      await session.use('Checking the connection', signal, (connection) => connection.request(`${api}/limits`));
     },
   };
 };
@@ -142,11 +167,19 @@ export const createSalesforce = (config: SalesforceConfig): Crm => {
 /** Escapes a text for a SOQL string literal. */
 const soql = (text: string): string => text.replaceAll(/[\\'"\n\r\t\b\f]/g, (character) => ({ '\n': '\\n', '\r': '\\r', '\t': '\\t', '\b': '\\b', '\f': '\\f' })[character] ?? `\\${character}`);
 
+/** A registration number without what people put between its characters. */
+const bare = (brn: unknown): string => String(brn).replaceAll(/[^\p{L}\p{N}]+/gu, '').toUpperCase();
+
 const idOf = (result: unknown): string => {
-  const { id, success, errors } = result as { id?: string; success?: boolean; errors?: { message?: string; errorCode?: string; statusCode?: string }[] };
+  const { id, success } = result as { id?: string; success?: boolean };
   if (success !== false && id) return id;
-  const [first] = errors ?? [];
-  throw Object.assign(new Error(first?.message ?? 'no reason given'), { errorCode: first?.errorCode ?? first?.statusCode ?? 'SAVE_FAILED' });
+  throw saveFailure(result);
+};
+
+/** The error of a record that was not saved, inside an answer that says 200. */
+const saveFailure = (result: unknown): Error => {
+  const [first] = [(result as { errors?: unknown }).errors ?? []].flat() as { message?: string; errorCode?: string; statusCode?: string }[];
+  return Object.assign(new Error(first?.message ?? 'no reason given'), { errorCode: first?.errorCode ?? first?.statusCode ?? 'SAVE_FAILED' });
 };
 
 const filled = <T extends Record<string, string | null | undefined>>(ids: T): { [K in keyof T]?: string } =>
