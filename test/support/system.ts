@@ -19,6 +19,8 @@ import { ffmpegPath, startTestSandbox, type TestSandbox } from './sandbox.ts';
 /** The whole product in this process, against a real Temporal server and the sandbox. */
 export interface TestSystem {
   config: Config;
+  /** What `config` was read from; starts another process with the same settings. */
+  env: Record<string, string>;
   wiring: Wiring;
   sandbox: TestSandbox;
   folder: string;
@@ -47,7 +49,7 @@ let runs = 0;
 export const startSystem = async ({ server, env = {}, ...given }: SystemOptions): Promise<TestSystem> => {
   const folder = given.folder ?? (await mkdtemp(join(tmpdir(), 'aftercall-test-')));
   const sandbox = given.sandbox ?? (await startTestSandbox(folder));
-  const config = loadConfig({
+  const environment: Record<string, string> = {
     ...complete,
     ...sandbox.env,
     TEMPORAL_ADDRESS: server.address,
@@ -59,12 +61,14 @@ export const startSystem = async ({ server, env = {}, ...given }: SystemOptions)
     LOG_LEVEL: 'error',
     INGEST_SETTLE: '2m',
     ...env,
-  });
+  };
+  const config = loadConfig(environment);
   const log = createLog(config, 'test', 2);
   const wiring = await wire(config, log);
   let workers: Workers | undefined;
   const system: TestSystem = {
     config,
+    env: environment,
     wiring,
     sandbox,
     folder,
