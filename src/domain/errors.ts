@@ -19,7 +19,8 @@ export const ERROR_CODES = {
   QUOTA_EXHAUSTED: { retryable: false },
   AUTH_FAILED: { retryable: false },
 
-  SOURCE_PAGE_STUCK: { retryable: false },
+  /** A page that comes again may be a glitch; one that stays is not read for ever. */
+  SOURCE_PAGE_STUCK: { retryable: true },
   RECORDING_TRUNCATED: { retryable: true },
   RECORDING_LINK_EXPIRED: { retryable: true },
   RECORDING_UNUSABLE: { retryable: false },

@@ -94,7 +94,8 @@ export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE, idleMs 
       if (!answer.success) throw nonsense('Listing calls', answer.error.issues[0]);
 
       const tasks = answer.data.data;
-      const fresh = new Map(tasks.filter((task) => !seen.has(task.id)).map((task) => [task.id, task]));
+      // Older than what was asked for: a page that comes again.
+      const fresh = new Map(tasks.filter((task) => task.attributes.createdTime >= from && !seen.has(task.id)).map((task) => [task.id, task]));
       const calls = [...fresh.values()].filter((task) => task.attributes.channelType === 'telephony' && task.attributes.createdTime < toMs).map(toCall);
       if (tasks.length < pageSize) return { calls };
 
