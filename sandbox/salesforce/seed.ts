@@ -5,6 +5,10 @@ export const MANAGED_ACCOUNTS_OWNER = '0055g00000UsR1XAAV';
 const SALES_OWNER = '0055g00000UsR2YAAV';
 
 export const SEED: Partial<Record<ObjectName, Omit<SalesforceRecord, 'CreatedDate'>[]>> = {
+  User: [
+    { Id: MANAGED_ACCOUNTS_OWNER, Name: 'Managed Accounts', Username: 'managed-accounts@aftercall.example' },
+    { Id: SALES_OWNER, Name: 'Business Sales', Username: 'sales@aftercall.example' },
+  ],
   Lead: [
     { Id: '00Q5g00000KbA1XEAV', LastName: 'Aisha', Company: 'Bluefin Marine Supplies Pte Ltd', Status: 'Working - Contacted', IsConverted: false },
     { Id: '00Q5g00000KbA2YEAV', LastName: 'Tomas', Company: 'Copperleaf Printing Pte Ltd', Status: 'Working - Contacted', IsConverted: false },

@@ -2,7 +2,7 @@ import { createVerify, randomBytes } from 'node:crypto';
 import express, { type Request, type Response } from 'express';
 import { XMLParser } from 'fast-xml-parser';
 import { faultOf, type Sandbox, type SandboxServer, startSandboxServer } from '../server.ts';
-import { createRecords, type FieldValue, isObjectName, type ObjectName, RecordError, type Records } from './records.ts';
+import { createRecords, EXTERNAL_ID, fieldsOf, type FieldValue, isObjectName, type ObjectName, RecordError, type Records, type SalesforceRecord } from './records.ts';
 import { SEED } from './seed.ts';
 import { parseSoql, run } from './soql.ts';
 
@@ -21,8 +21,10 @@ export interface SalesforceOptions {
  * A stand-in for Salesforce: OAuth token endpoint, REST records and queries, SOAP lead conversion, and a
  * page at `/` that shows what is in it.
  *
- * Acts out `duplicates` (with `matchId`) on saves, and `soap_session_expired` on conversions; the codes
- * that need no acting (`UNABLE_TO_LOCK_ROW`, `REQUEST_LIMIT_EXCEEDED`, …) come as `respond` faults.
+ * Acts out `duplicates` (naming `matchId`, or nobody) and `duplicate_rule` (naming a lead with the same
+ * e-mail address, or company and name, if there is one) on saves, `soap_session_expired`,
+ * `soap_fault` (with `code`) and `convert_error` (with `statusCode`) on conversions; codes that need no acting
+ * (`UNABLE_TO_LOCK_ROW`, `REQUEST_LIMIT_EXCEEDED`, …) come as `respond` faults.
  */
 export const startSalesforce = async (options: SalesforceOptions = {}): Promise<SandboxServer> => {
   const records = createRecords(options.dataFolder, SEED);
@@ -59,7 +61,7 @@ const tokenRoute = ({ app, record }: Sandbox, sessions: Set<string>, { publicKey
     } else return refuse('unsupported_grant_type', 'grant type not supported');
     const token = `00DSBX0000000001!${randomBytes(24).toString('base64url')}`;
     sessions.add(token);
-    record('signed_in', { grantType: form['grant_type'] });
+    record('signed_in', { grantType: form['grant_type'], sentSecret: 'client_secret' in form });
     response.json({ access_token: token, instance_url: addressOf(), id: `${addressOf()}/id/00DSBX0000000001/0055g00000UsR2YAAV`, token_type: 'Bearer', issued_at: String(Date.now()), signature: 'sandbox', scope: 'api' });
   });
 };
@@ -67,20 +69,25 @@ const tokenRoute = ({ app, record }: Sandbox, sessions: Set<string>, { publicKey
 const faultOfAssertion = (assertion: string, publicKey: string): string | undefined => {
   const [head = '', body = '', signature = ''] = assertion.split('.');
   if (!createVerify('RSA-SHA256').update(`${head}.${body}`).verify(publicKey, signature, 'base64url')) return 'invalid assertion';
-  const claims = JSON.parse(Buffer.from(body, 'base64url').toString()) as { iss?: string; sub?: string; exp?: number };
+  const claims = JSON.parse(Buffer.from(body, 'base64url').toString()) as { iss?: string; sub?: string; aud?: string; exp?: number };
+  if (!/^https:\/\/(login|test)\.salesforce\.com$/.test(claims.aud ?? '')) return 'audience is invalid';
   if (claims.iss !== SALESFORCE_CLIENT.clientId) return 'invalid client id';
   if (claims.sub !== SALESFORCE_CLIENT.username) return "user hasn't approved this consumer";
   const secondsLeft = (claims.exp ?? 0) - Date.now() / 1_000;
   return secondsLeft <= 0 || secondsLeft > 300 ? 'token expired or lives too long' : undefined;
 };
 
-const LEDGER_NAME: Record<ObjectName, string> = { Lead: 'lead', Account: 'account', Contact: 'contact', Opportunity: 'opportunity', Task: 'task' };
+const DAILY_REQUESTS = 15_000;
+
+const LEDGER_NAME: Record<ObjectName, string> = { Lead: 'lead', Account: 'account', Contact: 'contact', Opportunity: 'opportunity', Task: 'task', User: 'user' };
 
 const restRoutes = ({ app, record }: Sandbox, sessions: Set<string>, records: Records): void => {
   const rest = express.Router({ mergeParams: true });
   rest.use(express.json({ limit: '5mb' }));
+  let requests = 0;
   rest.use((request, response, next) => {
-    response.set('Sforce-Limit-Info', 'api-usage=18/15000');
+    requests += 1;
+    response.set('Sforce-Limit-Info', `api-usage=${requests}/${DAILY_REQUESTS}`);
     if (sessions.has((request.get('authorization') ?? '').replace('Bearer ', ''))) return next();
     response.status(401).json([{ message: 'Session expired or invalid', errorCode: 'INVALID_SESSION_ID' }]);
   });
@@ -90,6 +97,8 @@ const restRoutes = ({ app, record }: Sandbox, sessions: Set<string>, records: Re
     (request: Request, response: Response): void => {
       const fault = faultOf(response);
       if (fault?.kind === 'duplicates') return refuseDuplicate(response, (fault as { matchId?: string }).matchId);
+      const twin = fault?.kind === 'duplicate_rule' ? twinOf(request.body as Record<string, FieldValue>, records.all('Lead')) : undefined;
+      if (twin) return refuseDuplicate(response, twin.Id);
       try {
         work(request, response);
       } catch (error) {
@@ -111,7 +120,7 @@ const restRoutes = ({ app, record }: Sandbox, sessions: Set<string>, records: Re
     record(fields['OwnerId'] ? 'owner_changed' : `${LEDGER_NAME[object]}_updated`, { id, fields: Object.keys(fields), ...(externalId ? { externalId } : {}) });
   };
 
-  rest.get('/limits', (_request, response) => void response.json({ DailyApiRequests: { Max: 15_000, Remaining: 14_982 } }));
+  rest.get('/limits', (_request, response) => void response.json({ DailyApiRequests: { Max: DAILY_REQUESTS, Remaining: DAILY_REQUESTS - requests } }));
   rest.get('/query', answering((request, response) => {
     const query = parseSoql(String(request.query['q'] ?? ''));
     const found = run(query, records.all(query.object));
@@ -122,6 +131,10 @@ const restRoutes = ({ app, record }: Sandbox, sessions: Set<string>, records: Re
     const created = records.create(object, request.body as Record<string, FieldValue>);
     record(`${LEDGER_NAME[object]}_created`, { id: created.Id });
     response.status(201).json({ id: created.Id, success: true, errors: [] });
+  }));
+  rest.get('/sobjects/:object/describe', answering((request, response) => {
+    const object = objectOf(request);
+    response.json({ name: object, fields: fieldsOf(object).map((name) => ({ name, custom: name.endsWith('__c'), externalId: name === EXTERNAL_ID, unique: name === EXTERNAL_ID })) });
   }));
   rest.get('/sobjects/:object/:id', answering((request, response) => void response.json(find(request))));
   rest.patch('/sobjects/:object/:id', answering((request, response) => {
@@ -136,6 +149,7 @@ const restRoutes = ({ app, record }: Sandbox, sessions: Set<string>, records: Re
     const field = String(request.params['field']);
     const value = String(request.params['value']);
     const fields = request.body as Record<string, FieldValue>;
+    if (field !== EXTERNAL_ID || !fieldsOf(object).includes(field)) throw new RecordError('NOT_FOUND', `Provided external ID field does not exist or is not accessible: ${field}`, [], 404);
     if (field in fields || 'Id' in fields) throw new RecordError('INVALID_FIELD', `The ${field} field should not be specified in the sobject data.`, [field]);
     const same = records.all(object).filter((candidate) => candidate[field] === value);
     if (same.length > 1) return void response.status(300).json(same.map((candidate) => `/services/data/v68.0/sobjects/${object}/${candidate.Id}`));
@@ -148,16 +162,24 @@ const restRoutes = ({ app, record }: Sandbox, sessions: Set<string>, records: Re
     record(`${LEDGER_NAME[object]}_created`, { id: created.Id, externalId: value });
     response.status(201).json({ id: created.Id, success: true, errors: [], created: true });
   }));
+  rest.use((_request, response) => void response.status(404).json([{ errorCode: 'NOT_FOUND', message: 'The requested resource does not exist' }]));
   app.use('/services/data/:version', rest);
 };
 
+/** What a duplicate rule would find: the same e-mail address, or the same company and name. */
+const twinOf = (fields: Record<string, FieldValue>, leads: readonly SalesforceRecord[]): SalesforceRecord | undefined =>
+  leads.find((lead) => (fields['Email'] && lead['Email'] === fields['Email']) || (lead['Company'] === fields['Company'] && lead['LastName'] === fields['LastName']));
+
+const ENTITY: Record<string, ObjectName> = { '001': 'Account', '003': 'Contact', '00Q': 'Lead' };
+
 const refuseDuplicate = (response: Response, matchId: string | undefined): void => {
-  const matchRecords = matchId ? [{ additionalInformation: [], fieldDiffs: [], matchConfidence: 100, record: { attributes: { type: 'Lead' }, Id: matchId } }] : [];
+  const entityType = ENTITY[matchId?.slice(0, 3) ?? ''] ?? 'Lead';
+  const matchRecords = matchId ? [{ additionalInformation: [], fieldDiffs: [], matchConfidence: 100, record: { attributes: { type: entityType }, Id: matchId } }] : [];
   response.status(400).json([
     {
       errorCode: 'DUPLICATES_DETECTED',
       message: 'Use one of these records?',
-      duplicateResult: { allowSave: false, duplicateRule: 'Standard_Lead_Duplicate_Rule', duplicateRuleEntityType: 'Lead', errorMessage: 'Use one of these records?', matchResults: [{ entityType: 'Lead', errors: [], matchEngine: 'ExactMatchEngine', matchRecords, rule: 'Sandbox_Rule', size: matchRecords.length, success: true }] },
+      duplicateResult: { allowSave: false, duplicateRule: 'Standard_Lead_Duplicate_Rule', duplicateRuleEntityType: 'Lead', errorMessage: 'Use one of these records?', matchResults: [{ entityType, errors: [], matchEngine: 'ExactMatchEngine', matchRecords, rule: 'Sandbox_Rule', size: matchRecords.length, success: true }] },
     },
   ]);
 };
@@ -169,11 +191,14 @@ const soapRoute = ({ app, record }: Sandbox, sessions: Set<string>, records: Rec
     response.type('text/xml');
     const parsed = parser.parse(String(request.body)) as { Envelope?: { Header?: { SessionHeader?: { sessionId?: string } }; Body?: { convertLead?: { leadConverts?: { leadId?: string; convertedStatus?: string; doNotCreateOpportunity?: string } } } } };
     const fault = (code: string, message: string): void => void response.status(500).send(envelope(`<soapenv:Fault><faultcode>sf:${code}</faultcode><faultstring>${code}: ${message}</faultstring></soapenv:Fault>`));
-    if (!sessions.has(parsed.Envelope?.Header?.SessionHeader?.sessionId ?? '') || faultOf(response)?.kind === 'soap_session_expired') return fault('INVALID_SESSION_ID', 'Invalid Session ID found in SessionHeader');
+    const acted = faultOf(response);
+    if (!sessions.has(parsed.Envelope?.Header?.SessionHeader?.sessionId ?? '') || acted?.kind === 'soap_session_expired') return fault('INVALID_SESSION_ID', 'Invalid Session ID found in SessionHeader');
     const { leadId, convertedStatus } = parsed.Envelope?.Body?.convertLead?.leadConverts ?? {};
     if (!leadId) return fault('UNKNOWN_EXCEPTION', 'only convertLead is known here');
     const unsuccessful = (statusCode: string, message: string): void =>
       void response.send(envelope(`<convertLeadResponse><result><accountId xsi:nil="true" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"/><errors><message>${message}</message><statusCode>${statusCode}</statusCode></errors><leadId>${leadId}</leadId><success>false</success></result></convertLeadResponse>`));
+    if (acted?.kind === 'soap_fault') return fault(String((acted as { code?: string }).code), 'acted out');
+    if (acted?.kind === 'convert_error') return unsuccessful(String((acted as { statusCode?: string }).statusCode), 'acted out');
     const lead = records.get('Lead', leadId);
     if (!lead) return unsuccessful('INVALID_CROSS_REFERENCE_KEY', 'invalid cross reference id');
     if (lead['IsConverted'] === true) return unsuccessful('CANNOT_UPDATE_CONVERTED_LEAD', 'cannot reference converted lead');
@@ -182,7 +207,7 @@ const soapRoute = ({ app, record }: Sandbox, sessions: Set<string>, records: Rec
     const account = records.create('Account', { Name: company });
     const contact = records.create('Contact', { LastName: String(lead['LastName']), AccountId: account.Id });
     const opportunity = records.create('Opportunity', { Name: `${company}-`, AccountId: account.Id, StageName: 'Prospecting', CloseDate: '2027-03-31' });
-    records.update('Lead', lead, { IsConverted: true, Status: convertedStatus, ConvertedAccountId: account.Id, ConvertedContactId: contact.Id, ConvertedOpportunityId: opportunity.Id });
+    records.markConverted(lead, { Status: convertedStatus, ConvertedAccountId: account.Id, ConvertedContactId: contact.Id, ConvertedOpportunityId: opportunity.Id });
     record('lead_converted', { id: lead.Id });
     response.send(envelope(`<convertLeadResponse><result><accountId>${account.Id}</accountId><contactId>${contact.Id}</contactId><leadId>${lead.Id}</leadId><opportunityId>${opportunity.Id}</opportunityId><success>true</success></result></convertLeadResponse>`));
   });
@@ -194,6 +219,7 @@ const SHOWN: Record<ObjectName, string[]> = {
   Contact: ['Id', 'LastName', 'AccountId'],
   Opportunity: ['Id', 'Name', 'AccountId', 'StageName', 'NextStep'],
   Task: ['Id', 'Subject', 'WhoId', 'WhatId', 'ActivityDate', 'Description'],
+  User: ['Id', 'Name'],
 };
 
 const pageRoute = ({ app }: Sandbox, records: Records): void => {

@@ -1,4 +1,4 @@
-import { isObjectName, type ObjectName, RecordError, type SalesforceRecord } from './records.ts';
+import { fieldsOf, isObjectName, type ObjectName, RecordError, type SalesforceRecord } from './records.ts';
 
 /** The part of SOQL that simple clients use: SELECT fields FROM object [WHERE a = b AND …] [ORDER BY field] [LIMIT n]. */
 export interface Query {
@@ -39,13 +39,28 @@ export const parseSoql = (text: string): Query => {
   const limit = take(/^LIMIT\s+(\d+)/i);
   if (limit) query.limit = Number(limit[1]);
   if (left) throw malformed(`unexpected token: ${left.slice(0, 40)}`);
+  checkColumns(query);
   return query;
 };
 
+const checkColumns = ({ object, fields, where, order }: Query): void => {
+  const known = fieldsOf(object);
+  for (const field of [...fields, ...where.map((condition) => condition.field), ...(order ? [order.field] : [])]) {
+    if (!known.includes(field)) throw new RecordError('INVALID_FIELD', `No such column '${field}' on entity '${object}'. If you are attempting to use a custom field, be sure to append the '__c' after the custom field name.`);
+  }
+  if (where.some(({ field }) => field === 'Description')) throw new RecordError('INVALID_FIELD', "field 'Description' can not be filtered in a query call");
+};
+
+const isReference = (field: string): boolean => /(^|[a-z])Id$/.test(field);
+
+/** Text compares without case, IDs by their first 15 characters; a checkbox that was never set is false. */
+const isEqual = (field: string, stored: unknown, wanted: unknown): boolean => {
+  if (typeof stored === 'string' && typeof wanted === 'string') return isReference(field) ? stored.slice(0, 15) === wanted.slice(0, 15) : stored.toLowerCase() === wanted.toLowerCase();
+  return (stored ?? null) === wanted || (wanted === false && stored === undefined);
+};
+
 export const run = (query: Query, records: readonly SalesforceRecord[]): Record<string, unknown>[] => {
-  const same = (a: unknown, b: unknown): boolean =>
-    typeof a === 'string' && typeof b === 'string' ? (/^[0-9A-Za-z]{15,18}$/.test(b) ? a.slice(0, 15) === b.slice(0, 15) : a.toLowerCase() === b.toLowerCase()) : (a ?? null) === b || (b === false && a === undefined);
-  const found = records.filter((record) => query.where.every(({ field, value }) => same(record[field], value)));
+  const found = records.filter((record) => query.where.every(({ field, value }) => isEqual(field, record[field], value)));
   if (query.order) {
     const { field, descending } = query.order;
     found.sort((a, b) => String(a[field] ?? '').localeCompare(String(b[field] ?? '')) * (descending ? -1 : 1));

@@ -11,13 +11,16 @@ interface StatedError {
 /** What jsforce makes of an error answer: `data` is its error as parsed, or all of them when it has several. */
 interface JsforceError extends Error, StatedError {
   message: string;
-  data?: StatedError | StatedError[] | string;
+  data?: unknown;
 }
 
 const statedIn = (error: unknown): StatedError[] => {
   const { data } = error as JsforceError;
-  return Array.isArray(data) ? data : [typeof data === 'object' ? { ...data, ...shown(error) } : shown(error)];
+  const several = Array.isArray(data) ? data.filter(isStated) : [];
+  if (several.length > 0) return several;
+  return [isStated(data) ? { ...data, ...shown(error) } : shown(error)];
 };
+const isStated = (value: unknown): value is StatedError => typeof value === 'object' && value !== null && ('errorCode' in value || 'statusCode' in value);
 const shown = (error: unknown): StatedError => {
   const { errorCode, statusCode, message } = error as JsforceError;
   return { ...(errorCode === undefined ? {} : { errorCode }), ...(statusCode === undefined ? {} : { statusCode }), message };

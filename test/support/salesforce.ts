@@ -1,0 +1,41 @@
+import { createSalesforce } from '../../src/adapters/crm/salesforce.ts';
+import type { SalesforceConfig, SalesforceOptions } from '../../src/adapters/crm/salesforce-session.ts';
+import type { Crm } from '../../src/adapters/crm/crm.ts';
+import { loadConfig } from '../../src/config.ts';
+import { type AftercallError, isAftercallError } from '../../src/domain/errors.ts';
+import { SALESFORCE_CLIENT } from '../../sandbox/salesforce/server.ts';
+import type { SandboxServer } from '../../sandbox/server.ts';
+import { complete } from './config.ts';
+
+/** The settings of an installation whose Salesforce is at an address. */
+export const salesforceConfig = (url: string, env: Record<string, string> = {}): SalesforceConfig =>
+  loadConfig({ ...complete, SFDC_URL: url, SFDC_CLIENT_ID: SALESFORCE_CLIENT.clientId, SFDC_CLIENT_SECRET: SALESFORCE_CLIENT.clientSecret, ...env });
+
+export const salesforceAt = ({ url }: Pick<SandboxServer, 'url'>, env: Record<string, string> = {}, options: SalesforceOptions = {}): Crm => createSalesforce(salesforceConfig(url, env), options);
+
+export type StoredRecord = Record<string, unknown> & { Id: string };
+
+/** What is in the stand-in, read past its API. */
+export const recordsOf = async (server: SandboxServer, object: string): Promise<StoredRecord[]> => (await (await fetch(`${server.url}/_sandbox-records/${object}`)).json()) as StoredRecord[];
+
+/** Creates a record as another user of the same org would. */
+export const addRecord = async (server: SandboxServer, object: string, fields: Record<string, unknown>): Promise<string> => {
+  const form = new URLSearchParams({ grant_type: 'client_credentials', client_id: SALESFORCE_CLIENT.clientId, client_secret: SALESFORCE_CLIENT.clientSecret });
+  const { access_token: token } = (await (await fetch(`${server.url}/services/oauth2/token`, { method: 'POST', body: form })).json()) as { access_token: string };
+  const response = await fetch(`${server.url}/services/data/v68.0/sobjects/${object}`, { method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: JSON.stringify(fields) });
+  const answer = (await response.json()) as { id?: string };
+  if (!answer.id) throw new Error(`The stand-in refused the record: ${JSON.stringify(answer)}`);
+  return answer.id;
+};
+
+export const requestsOf = async (server: SandboxServer): Promise<{ method: string; path: string }[]> => (await (await fetch(`${server.url}/_sandbox/requests`)).json()) as { method: string; path: string }[];
+
+/** The error that a piece of work ends with. */
+export const failureOf = async (work: Promise<unknown>): Promise<AftercallError> => {
+  const outcome = await work.then(
+    (value) => new Error(`It did not fail but gave ${JSON.stringify(value)}.`),
+    (error: unknown) => error,
+  );
+  if (isAftercallError(outcome)) return outcome;
+  throw outcome;
+};
