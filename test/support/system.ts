@@ -7,7 +7,8 @@ import { type Config, loadConfig, paceOf } from '../../src/config.ts';
 import { createKeyRing } from '../../src/crypto/key-ring.ts';
 import { createCredentials } from '../../src/db/credentials.ts';
 import type { CallRow } from '../../src/db/calls.ts';
-import type { CallKey, CallState, CallVersion } from '../../src/domain/call.ts';
+import type { CallDetails, CallKey, CallState, CallVersion } from '../../src/domain/call.ts';
+import type { CallCursor } from '../../src/domain/window.ts';
 import type { Step } from '../../src/domain/steps.ts';
 import type { ExecutionReport } from '../../src/domain/report.ts';
 import { createLog } from '../../src/telemetry/log.ts';
@@ -80,8 +81,12 @@ export const startSystem = async ({ server, env = {}, ...given }: SystemOptions)
     },
     async startCall(callId, from = 'recording') {
       const source = createSources({ config, credentials: createCredentials(wiring.db, createKeyRing(config.AFTERCALL_KEYS)) }).get('webex');
-      const { calls } = await source.listCalls({ fromMs: Date.now() - 7 * 86_400_000, toMs: Date.now(), signal: AbortSignal.timeout(30_000) });
-      const details = calls.find((call) => call.callId === callId);
+      let details: CallDetails | undefined;
+      for (let cursor: CallCursor | undefined, more = true; more && !details; more = cursor !== undefined) {
+        const page = await source.listCalls({ fromMs: Date.now() - 7 * 86_400_000, toMs: Date.now(), signal: AbortSignal.timeout(30_000), ...(cursor ? { cursor } : {}) });
+        details = page.calls.find((call) => call.callId === callId);
+        cursor = page.next;
+      }
       if (!details) throw new Error(`The sandbox has no call ${callId}.`);
       const call = { ...system.key(callId), version: 1 };
       await wiring.calls.stage(DEFAULT_PROJECT, [details], config.AUTO_PROCESS ? 'staged' : 'awaiting_approval');

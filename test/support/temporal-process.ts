@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from '../../scripts/ports.ts';
 import { type DevServer, startDevServerProcess } from '../../scripts/dev-server.ts';
 
@@ -8,11 +9,16 @@ export const startTemporalProcess = async (options: { dbFile?: string; port?: nu
   return startDevServerProcess({ cliPath, port: options.port ?? (await freePort()), uiPort: await freePort(), metricsPort: await freePort(), ...(options.dbFile ? { dbFile: options.dbFile } : {}) });
 };
 
-/** Billable Actions that the server has counted so far, by type. */
+/** The server publishes its counters with this delay at most. */
+const PUBLISHED_WITHIN_MS = 1_500;
+
+/** Billable Actions that the server has counted so far in our namespace, by type. */
 export const actionsOf = async ({ metricsUrl }: DevServer): Promise<Map<string, number>> => {
+  await sleep(PUBLISHED_WITHIN_MS);
   const text = await (await fetch(metricsUrl)).text();
   const counts = new Map<string, number>();
   for (const [, labels, value] of text.matchAll(/^action\{([^}]*)\} ([\d.e+]+)$/gm)) {
+    if (!labels!.includes('namespace="default"')) continue;
     const type = /action_type="([^"]*)"/.exec(labels!)?.[1] ?? 'unknown';
     counts.set(type, (counts.get(type) ?? 0) + Number(value));
   }
