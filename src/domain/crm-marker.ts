@@ -26,8 +26,9 @@ export const markerText = (marker: CrmMarker): string => `${JSON.stringify(marke
 export const parseMarker = (text: string): CrmMarker | undefined => {
   try {
     const marker = JSON.parse(text) as Partial<CrmMarker> | null;
-    if (!marker?.owner || !marker.decision?.scenario || (marker.state !== 'decided' && marker.state !== 'done')) return undefined;
-    return marker as CrmMarker;
+    if (!marker?.owner || (marker.state !== 'decided' && marker.state !== 'done')) return undefined;
+    const { scenario, action, reasons, facts } = marker.decision ?? {};
+    return scenario && action && Array.isArray(reasons) && Array.isArray(facts) ? (marker as CrmMarker) : undefined;
   } catch {
     return undefined;
   }
