@@ -118,7 +118,7 @@ describe('the stand-in for Salesforce', () => {
     const said = SAMPLE_CALLS.flatMap(({ script }) => script ?? []).map(({ text }) => text).join('\n');
     for (const { Id } of SEED.Lead!) expect(said).toContain(Id);
     for (const { BRN__c } of SEED.Account!) expect(said).toContain(String(BRN__c));
-    for (const { Id } of SEED.Lead!) expect(normaliseLeadId(Id)).toBe(Id);
+    for (const { Id } of SEED.Lead!) expect(normaliseLeadId(String(Id))).toBe(Id);
   });
 
   it('shows a person what was written, and runs none of it', async () => {
