@@ -25,7 +25,7 @@ export interface DevServerOptions {
 }
 
 const SEARCH_ATTRIBUTES = ['AftercallProject', 'AftercallSource', 'AftercallState'];
-const START_MS = 30_000;
+const START_MS = 120_000;
 
 /** Starts `temporal server start-dev` and waits until it takes connections. */
 export const startDevServerProcess = async ({ cliPath, port, uiPort, metricsPort, dbFile, codecEndpoint }: DevServerOptions): Promise<DevServer> => {

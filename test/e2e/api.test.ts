@@ -45,7 +45,7 @@ beforeAll(async () => {
   await system.until(GOOD, 'completed');
   api = await startApi(system.wiring);
   document = await json(fetch(`${api.url}/openapi.json`));
-}, 120_000);
+}, 300_000);
 afterAll(async () => {
   await api?.close();
   await system?.stop();

@@ -19,7 +19,7 @@ beforeAll(async () => {
   server = await startTemporalProcess();
   // Waits that upstreams ask for are honoured; our own are short.
   system = await startSystem({ server, env: { RETRY_FIRST: '1s', RETRY_MAX: '1s' } });
-}, 60_000);
+}, 300_000);
 afterAll(async () => {
   await system?.stop();
   await server?.stop();

@@ -36,7 +36,7 @@ const startWorker = async (): Promise<void> => {
   let complaint = '';
   worker.stderr!.on('data', (chunk: Buffer) => (complaint += chunk.toString()));
   for (let attempt = 0; !(await fetch(`http://127.0.0.1:${healthPort}/readyz`).then((response) => response.ok, () => false)); attempt += 1) {
-    if (attempt > 300 || worker.exitCode !== null) throw new Error(`The worker did not start: ${complaint}`);
+    if (attempt > 1_200 || worker.exitCode !== null) throw new Error(`The worker did not start: ${complaint}`);
     await sleep(100);
   }
 };
@@ -56,7 +56,7 @@ beforeAll(async () => {
   desk = await startSystem({ server, sandbox, folder, env: overrides });
   await desk.stopWorkers();
   env = Object.fromEntries(Object.entries({ ...desk.env, ...overrides }));
-}, 120_000);
+}, 300_000);
 afterAll(async () => {
   if (worker) await end('SIGKILL');
   await desk?.stop();

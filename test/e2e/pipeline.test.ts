@@ -25,7 +25,7 @@ beforeAll(async () => {
   server = await startTemporalProcess();
   system = await startSystem({ server });
   report = await system.runWindow();
-}, 180_000);
+}, 300_000);
 afterAll(async () => {
   await system?.stop();
   await server?.stop();

@@ -15,7 +15,7 @@ let system: TestSystem;
 beforeAll(async () => {
   [server, postgres] = await Promise.all([startTemporalProcess(), startPostgres()]);
   system = await startSystem({ server, env: { DATABASE_URL: await postgres.createDatabase() } });
-}, 120_000);
+}, 300_000);
 afterAll(async () => {
   await system?.stop();
   await server?.stop();
@@ -96,7 +96,7 @@ describe('the schedule', () => {
       expect(windowTo.getTime() - windowFrom.getTime()).toBe(system.config.MINUTES_BACK * 60_000);
       expect(report?.newTasks).toBe(0);
     }
-  }, 180_000);
+  }, 300_000);
 });
 
 describe('calls that wait for approval', () => {

@@ -95,7 +95,7 @@ export const startSystem = async ({ server, env = {}, ...given }: SystemOptions)
       return call;
     },
     async until(callId, ...states) {
-      for (let left = 600; left > 0; left -= 1) {
+      for (let left = 2_400; left > 0; left -= 1) {
         const call = await wiring.calls.get(system.key(callId));
         if (states.includes(call.state)) return call;
         await sleep(100);
