@@ -13,7 +13,9 @@ export const showProgress = async <T>({ wiring }: App, work: Promise<T>): Promis
     const line = CALL_STATES.filter((state) => counts[state]).map((state) => `${counts[state]} ${state.replaceAll('_', ' ')}`).join(', ');
     if (line === shown) return;
     shown = line;
-    process.stderr.write(terminal ? `\r\u001b[Kcalls: ${line}` : `calls: ${line || 'none yet'}\n`);
+    // A line that wraps could not be written over.
+    const whole = `calls: ${line || 'none yet'}`.slice(0, terminal ? (process.stderr.columns || 80) - 1 : undefined);
+    process.stderr.write(terminal ? `\r\u001b[K${whole}` : `${whole}\n`);
   };
   const timer = setInterval(() => void show().catch(() => {}), EVERY_MS);
   try {

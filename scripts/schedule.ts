@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { createSchedules, type ScheduleView } from '../src/client/schedules.ts';
+import { createSchedules, type Schedules, type ScheduleView } from '../src/client/schedules.ts';
 import { connectTemporal } from '../src/client/temporal.ts';
 import { ConfigError, loadConfig, paceOf } from '../src/config.ts';
 import { createKeyRing } from '../src/crypto/key-ring.ts';
@@ -7,6 +7,7 @@ import { dataConverter } from '../src/crypto/payload-codec.ts';
 import { isAftercallError } from '../src/domain/errors.ts';
 import { DEFAULT_PROJECT, DEFAULT_SOURCE } from '../src/wiring.ts';
 import { localEnvironment } from './local-environment.ts';
+import { say } from './programs/find.ts';
 
 const HELP = `Usage: npm run schedule -- <verb> [options]
 
@@ -17,22 +18,24 @@ const HELP = `Usage: npm run schedule -- <verb> [options]
   trigger                        read a window now
   backfill --from T --to T       read every window that was due between two times (ISO 8601, with zone)
 
-  --json                         for machines
+  --json                         for machines, e.g. {"id":"…","did":"paused"}
   --data DIR                     the folder of a running \`npm start\`, when nothing else is configured (.aftercall)`;
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    note: { type: 'string', default: 'by hand' },
-    from: { type: 'string' },
-    to: { type: 'string' },
-    json: { type: 'boolean', default: false },
-    data: { type: 'string', default: '.aftercall' },
-    help: { type: 'boolean', default: false },
-  },
-});
-
 class UsageError extends Error {}
+
+const readArguments = () =>
+  parseArgs({
+    allowPositionals: true,
+    options: {
+      note: { type: 'string', default: 'by hand' },
+      from: { type: 'string' },
+      to: { type: 'string' },
+      json: { type: 'boolean', default: false },
+      data: { type: 'string', default: '.aftercall' },
+      help: { type: 'boolean', default: false },
+    },
+  });
+type Arguments = ReturnType<typeof readArguments>['values'];
 
 const time = (name: string, text: string | undefined): Date => {
   const at = new Date(text ?? '');
@@ -53,53 +56,65 @@ const show = (view: ScheduleView): string =>
   ].join('\n');
 
 const main = async (): Promise<void> => {
+  const { values, positionals } = orUsage(readArguments);
   const [verb] = positionals;
   if (values.help || !verb) {
     process.stdout.write(`${HELP}\n`);
     return;
   }
+  const act = actionOf(verb, values);
   const config = loadConfig(await localEnvironment(values.data));
+  say(`Temporal at ${config.TEMPORAL_ADDRESS}, namespace ${config.TEMPORAL_NAMESPACE}`);
   const client = await connectTemporal(config, dataConverter(createKeyRing(config.AFTERCALL_KEYS)));
-  const schedules = createSchedules({ client, config, pace: paceOf(config), minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: DEFAULT_SOURCE });
   try {
-    const said = await act(verb, schedules);
-    process.stdout.write(`${values.json ? JSON.stringify(said) : typeof said === 'string' ? said : show(said)}\n`);
+    const schedules = createSchedules({ client, config, pace: paceOf(config), minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: DEFAULT_SOURCE });
+    const said = await act(schedules);
+    process.stdout.write(`${values.json ? JSON.stringify(said) : 'did' in said ? `${said.id} ${said.did}` : show(said)}\n`);
   } finally {
     await client.connection.close();
   }
 };
 
-const act = async (verb: string, schedules: ReturnType<typeof createSchedules>): Promise<string | ScheduleView> => {
+type Outcome = { id: string; did: string } | ScheduleView;
+
+/** What a verb does. Checked before anything is connected to. @throws UsageError */
+const actionOf = (verb: string, values: Arguments): ((schedules: Schedules) => Promise<Outcome>) => {
+  const doing = (act: (schedules: Schedules) => Promise<string>) => async (schedules: Schedules) => ({ id: schedules.id, did: await act(schedules) });
   switch (verb) {
     case 'apply':
-      return `${schedules.id} ${await schedules.apply()}`;
+      return doing((schedules) => schedules.apply());
     case 'describe':
-      return schedules.describe();
+      return (schedules) => schedules.describe();
     case 'pause':
-      await schedules.pause(values.note);
-      return `${schedules.id} paused`;
+      return doing((schedules) => schedules.pause(values.note).then(() => 'paused'));
     case 'resume':
-      await schedules.resume(values.note);
-      return `${schedules.id} active`;
+      return doing((schedules) => schedules.resume(values.note).then(() => 'active'));
     case 'trigger':
-      await schedules.trigger();
-      return `${schedules.id} triggered`;
+      return doing((schedules) => schedules.trigger().then(() => 'triggered'));
     case 'backfill': {
       const from = time('from', values.from);
       const to = time('to', values.to);
       if (from >= to) throw new UsageError('--from has to lie before --to.');
-      await schedules.backfill(from, to);
-      return `${schedules.id} backfilling ${from.toISOString()} to ${to.toISOString()}`;
+      return doing((schedules) => schedules.backfill(from, to).then(() => `backfilling ${from.toISOString()} to ${to.toISOString()}`));
     }
     default:
       throw new UsageError(`There is no "${verb}". Try --help.`);
   }
 };
 
+const orUsage = <T>(read: () => T): T => {
+  try {
+    return read();
+  } catch (error) {
+    throw new UsageError(`${(error as Error).message}\n\n${HELP}`, { cause: error });
+  }
+};
+
 main().then(
   () => process.exit(0),
   (error: unknown) => {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}${isAftercallError(error) ? ` ${error.advice}` : ''}\n`);
+    say(`${error instanceof Error ? error.message : String(error)}${isAftercallError(error) ? ` ${error.advice}` : ''}`);
+    if (error instanceof ConfigError) say('Set them, or name the folder of a running `npm start` with --data.');
     process.exit(error instanceof ConfigError || error instanceof UsageError ? 2 : 1);
   },
 );

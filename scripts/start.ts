@@ -1,25 +1,25 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { OPENAI_KEY } from '../sandbox/openai/server.ts';
-import { MANAGED_ACCOUNTS_OWNER } from '../sandbox/salesforce/seed.ts';
 import { SALESFORCE_CLIENT } from '../sandbox/salesforce/server.ts';
-import { WEBEX_CLIENT } from '../sandbox/webex/server.ts';
 import { type App, startApp } from '../src/app.ts';
 import { namespaceRetentionMs, setNamespaceRetention } from '../src/client/temporal.ts';
 import { type Config, ConfigError, loadConfig, SETTINGS } from '../src/config.ts';
+import { isAftercallError } from '../src/domain/errors.ts';
 import { workflowIdOfRun } from '../src/domain/ids.ts';
 import type { ExecutionReport } from '../src/domain/report.ts';
 import { createLog } from '../src/telemetry/log.ts';
 import { DEFAULT_PROJECT, DEFAULT_SOURCE } from '../src/wiring.ts';
 import { startDevServerProcess } from './dev-server.ts';
+import { type KeptChild, keepRunning } from './keep-running.ts';
+import { type LaunchPlan, planLaunch, type Settings, standInSettings } from './launch-plan.ts';
 import { ENVIRONMENT_FILE } from './local-environment.ts';
-import { loadLocalState, lockFolder, saveLocalState } from './local-state.ts';
+import { awaitLeftChildren, loadLocalState, type LocalState, lockFolder, makeDataFolder, noteChildren, saveLocalState, writeWhole } from './local-state.ts';
 import { freePort } from './ports.ts';
 import { ffmpeg, say, temporalCli, whisper } from './programs/index.ts';
 import { showProgress } from './progress.ts';
 import { reportTable } from './report-table.ts';
-import { startSandboxProcess } from './sandbox-process.ts';
+import { portsOf, startSandboxProcess } from './sandbox-process.ts';
 
 const HELP = `Usage: npm start [-- options]
 
@@ -28,8 +28,9 @@ up until Ctrl-C. Whatever the environment gives an address for is used instead o
 
   --once               one window, then exit; the report as JSON on standard output
   --data DIR           where state is kept                      (.aftercall)
+  --env FILE           settings from a file like .env.example; the environment goes before it
   --speech MODE        of the sandbox: script, or whisper for local recognition
-  --whisper-model DIR  a faster-whisper model folder instead of the packaged one
+  --whisper-model M    a faster-whisper model's folder or name instead of the packaged one
   --help`;
 
 const DAY_MS = 86_400_000;
@@ -41,152 +42,131 @@ interface Options {
   whisperModel?: string;
 }
 
-/** Undone in reverse order, whatever happens. */
-const undo: (() => Promise<unknown>)[] = [];
-const cleanUp = async (): Promise<void> => {
-  for (const step of undo.splice(0).reverse()) await step().catch((error: unknown) => say(`while stopping: ${String(error)}`));
-};
+class UsageError extends Error {}
 
-const main = async ({ once, data, speech, whisperModel }: Options): Promise<void> => {
-  const folder = resolve(data);
-  await mkdir(folder, { recursive: true });
+/** Undone in reverse order, whatever happens; a second call waits for the first. */
+const undo: (() => Promise<unknown>)[] = [];
+let cleaning: Promise<void> | undefined;
+const cleanUp = (): Promise<void> =>
+  (cleaning ??= (async () => {
+    // What was left half-way may fail at what is gone by now; that must not keep the rest from being ended.
+    process.on('uncaughtException', (error) => say(`while stopping: ${String(error)}`));
+    for (const step of undo.splice(0).reverse()) await step().catch((error: unknown) => say(`while stopping: ${String(error)}`));
+  })());
+
+/** Children of ours that run; when one cannot be kept running there is no use in staying up. */
+const kept: KeptChild[] = [];
+const pids = new Map<string, number>();
+
+/** Set once everything is up and the first window is read: from then on Ctrl-C is the normal end. */
+let isUp = false;
+
+const main = async (options: Options): Promise<void> => {
+  const folder = resolve(options.data);
+  await makeDataFolder(folder);
   undo.push(await lockFolder(folder));
   const state = await loadLocalState(folder);
-  const given = process.env;
-  const env: Record<string, string | undefined> = {
-    AFTERCALL_KEYS: state.keys,
-    API_TOKEN: state.apiToken,
-    // Calls are minutes old here, not hours: waits are in proportion.
-    RECORDING_FIRST_LOOK: '2s',
-    INGEST_SETTLE: '5m',
-    ...given,
-  };
+  const plan = planLaunch(process.env, { folder, state });
+  await awaitLeftChildren(folder);
+  undo.push(() => awaitLeftChildren(folder));
 
-  env['FFMPEG_PATH'] = await ffmpeg();
-  env['API_PORT'] ??= String(await freePort(8080));
-  env['WORKER_METRICS_PORT'] ??= String(await freePort(9464));
-  if (!given['DATABASE_URL']) {
-    env['DATABASE_URL'] = `pglite:${join(folder, 'database')}`;
-    say(`database: embedded PostgreSQL in ${join(folder, 'database')}`);
-  }
-  if (!given['S3_BUCKET'] && !given['OBJECTS_DIR']) {
-    env['OBJECTS_DIR'] = join(folder, 'objects');
-    say(`objects: folder ${env['OBJECTS_DIR']}`);
-  }
-  await startSandbox({ folder, env, speech, state, whisperModel });
-  const ownTemporal = !given['TEMPORAL_ADDRESS'];
-  if (ownTemporal) await startTemporal(folder, env);
-  else say(`temporal: ${given['TEMPORAL_ADDRESS']} (TEMPORAL_ADDRESS)`);
-
-  const config = loadConfig(env);
-  const shared = Object.fromEntries(Object.keys(SETTINGS).filter((name) => env[name]).map((name) => [name, env[name]]));
-  await writeFile(join(folder, ENVIRONMENT_FILE), JSON.stringify(shared), { mode: 0o600 });
+  const { config, settings } = await startSystems(plan, { folder, state, options });
+  const shared = Object.fromEntries(Object.keys(SETTINGS).flatMap((name) => (settings[name] ? [[name, settings[name]]] : [])));
+  await writeWhole(join(folder, ENVIRONMENT_FILE), JSON.stringify(shared));
   undo.push(() => rm(join(folder, ENVIRONMENT_FILE), { force: true }));
+
   const app = await startApp(config, createLog(config, 'aftercall', join(folder, 'aftercall.log')));
   undo.push(() => app.stop());
-  await checkRetention(app, config, ownTemporal);
+  await checkRetention(app, config, plan.ownTemporal);
   say(`schedule: ${await app.wiring.schedules.apply()}, ${config.INGEST_CRON ?? `every ${config.INGEST_EVERY / 60_000} min`}`);
 
-  const report = await showProgress(app, oneWindow(app));
-  if (once) {
+  const lost = Promise.race([...kept.map((child) => child.lost), app.workers.done.then(() => Promise.reject<never>(new Error('The workers stopped.')))]);
+  lost.catch(() => {});
+  // A request for the report that still waits when the connection closes would be tried again on it.
+  const waiting = new AbortController();
+  undo.push(async () => waiting.abort());
+  const report = await Promise.race([showProgress(app, app.wiring.temporal.withAbortSignal(waiting.signal, () => oneWindow(app, waiting.signal))), lost]);
+  if (options.once) {
     process.stdout.write(`${JSON.stringify(report)}\n`);
     return;
   }
   process.stdout.write(`${reportTable(report)}\n`);
-  showPlaces(config, app, folder, env);
-  await Promise.race([interrupted(), app.workers.done]);
-  say('stopping …');
+  showPlaces(config, app, folder);
+  isUp = true;
+  await lost;
 };
 
-/** Reads one window; if a run was cut off before its end, that one is finished instead. */
-const oneWindow = async ({ wiring: { runs, schedules, temporal } }: App): Promise<ExecutionReport> => {
-  const unfinished = (await runs.list(DEFAULT_PROJECT, { limit: 20 })).find(({ state }) => state === 'reading' || state === 'settling');
-  if (unfinished) {
-    say(`taking up run ${unfinished.id}, begun ${unfinished.startedAt.toISOString()}`);
-    const handle = temporal.workflow.getHandle(workflowIdOfRun(unfinished.id));
-    try {
-      return (await handle.result()) as ExecutionReport;
-    } catch (error) {
-      // Temporal has lost it, or it failed for good: a new window covers the same calls.
-      say(`that run cannot be finished (${error instanceof Error ? error.message : String(error)}), reading a new window`);
-    }
-  }
-  const handle = await schedules.runWindow({ workflowId: `ingest/${DEFAULT_PROJECT}/${DEFAULT_SOURCE}/start-${new Date().toISOString().slice(0, 19)}Z` });
-  return (await handle.result()) as ExecutionReport;
-};
-
-const interrupted = (): Promise<void> =>
-  new Promise((done) => {
-    process.once('SIGINT', () => done());
-    process.once('SIGTERM', () => done());
-  });
-
-interface StartSandbox {
+interface Launch {
   folder: string;
-  env: Record<string, string | undefined>;
-  speech: Options['speech'];
-  state: Awaited<ReturnType<typeof loadLocalState>>;
-  whisperModel: string | undefined;
+  state: LocalState;
+  options: Options;
 }
 
-/** Starts the stand-ins for those systems that the environment does not name. */
-const startSandbox = async ({ folder, env, speech, state, whisperModel }: StartSandbox): Promise<void> => {
-  const missing = ['WEBEX_BASE_URL', 'OPENAI_BASE_URL', 'SFDC_URL'].filter((name) => !env[name]);
-  if (missing.length === 0) {
-    say('sandbox: not needed, all systems are named');
-    return;
-  }
-  const { webex = 0, openai = 0, salesforce = 0 } = state.sandboxPorts ?? {};
-  const ports = [await freePort(webex), await freePort(openai), await freePort(salesforce)];
-  const speechArgs: string[] = [];
-  if (speech === 'whisper') {
-    const { pythonPath, modelPath } = await whisper(whisperModel);
-    speechArgs.push('--speech', 'whisper', '--python', pythonPath, '--whisper-model', modelPath);
-  }
-  const sandbox = await startSandboxProcess([
-    ...['--data', join(folder, 'sandbox'), '--ffmpeg', env['FFMPEG_PATH']!],
-    ...['--port-webex', String(ports[0]), '--port-openai', String(ports[1]), '--port-salesforce', String(ports[2])],
-    ...speechArgs,
-  ]);
-  undo.push(() => sandbox.stop());
-  const { urls } = sandbox;
-  const portOf = (url: string): number => Number(new URL(url).port);
-  await saveLocalState(folder, { ...state, sandboxPorts: { webex: portOf(urls.webex), openai: portOf(urls.openai), salesforce: portOf(urls.salesforce) } });
-  say(`sandbox: Webex ${urls.webex}, OpenAI ${urls.openai}, Salesforce ${urls.salesforce}`);
-  if (missing.includes('WEBEX_BASE_URL')) {
-    Object.assign(env, {
-      WEBEX_BASE_URL: urls.webex,
-      WEBEX_TOKEN_URL: `${urls.webex}/v1/access_token`,
-      WEBEX_CLIENT_ID: WEBEX_CLIENT.clientId,
-      WEBEX_CLIENT_SECRET: WEBEX_CLIENT.clientSecret,
-      WEBEX_REFRESH_TOKEN: WEBEX_CLIENT.refreshToken,
-    });
-  }
-  if (missing.includes('OPENAI_BASE_URL')) Object.assign(env, { OPENAI_BASE_URL: `${urls.openai}/v1`, OPENAI_API_KEY: OPENAI_KEY });
-  if (missing.includes('SFDC_URL')) {
-    Object.assign(env, {
-      SFDC_URL: urls.salesforce,
-      SFDC_CLIENT_ID: SALESFORCE_CLIENT.clientId,
-      SFDC_CLIENT_SECRET: SALESFORCE_CLIENT.clientSecret,
-      MANAGED_ACCOUNTS_OWNER,
-      CONSUMER_HOTLINE: env['CONSUMER_HOTLINE'] ?? '+65 6000 0199',
-    });
-  }
+/** Starts what the plan says is missing. @returns the settings that lead to all of it */
+const startSystems = async (plan: LaunchPlan, launch: Launch): Promise<{ config: Config; settings: Settings }> => {
+  const { folder } = launch;
+  const settings = { ...plan.settings };
+  for (const remark of plan.remarks) say(`note: ${remark}`);
+  settings['FFMPEG_PATH'] = await ffmpeg();
+  settings['API_PORT'] ??= String(await freePort(8080));
+  settings['WORKER_METRICS_PORT'] ??= String(await freePort(9464));
+  say(plan.ownDatabase ? `database: embedded PostgreSQL in ${join(folder, 'database')}` : 'database: the one of DATABASE_URL');
+  say(plan.ownObjects ? `objects: folder ${settings['OBJECTS_DIR']}` : `objects: ${settings['S3_BUCKET'] ? `bucket ${settings['S3_BUCKET']}${settings['AWS_ENDPOINT_URL'] ? ` at ${settings['AWS_ENDPOINT_URL']}` : ''}` : `folder ${settings['OBJECTS_DIR']}`}`);
+  if (plan.standIns.length > 0) Object.assign(settings, await startSandbox(plan, settings, launch));
+  else say('sandbox: not needed, all systems are named');
+  if (plan.ownTemporal) Object.assign(settings, await startTemporal(settings, folder));
+  else say(`temporal: ${settings['TEMPORAL_ADDRESS']} (TEMPORAL_ADDRESS)`);
+  return { settings, config: loadConfig(settings) };
 };
 
-const startTemporal = async (folder: string, env: Record<string, string | undefined>): Promise<void> => {
-  const server = await startDevServerProcess({
+const noteChild = async (folder: string, name: string, pid: number): Promise<void> => {
+  pids.set(name, pid);
+  await noteChildren(folder, [...pids.values()]);
+};
+
+/** Starts the stand-ins for those systems that the environment does not name. @returns the settings that lead to them */
+const startSandbox = async ({ standIns }: LaunchPlan, settings: Settings, { folder, state, options }: Launch): Promise<Settings> => {
+  const { webex = 0, openai = 0, salesforce = 0 } = state.sandboxPorts ?? {};
+  const wanted = { webex: await freePort(webex), openai: await freePort(openai), salesforce: await freePort(salesforce) };
+  const args = ['--data', join(folder, 'sandbox'), '--ffmpeg', settings['FFMPEG_PATH']!];
+  if (options.speech === 'whisper') {
+    const { pythonPath, modelPath } = await whisper(options.whisperModel);
+    args.push('--speech', 'whisper', '--python', pythonPath, '--whisper-model', modelPath);
+  }
+  const sandbox = await startSandboxProcess({ ports: wanted, args });
+  const ports = portsOf(sandbox.urls);
+  const onStart = ({ pid }: { pid: number }): Promise<void> => noteChild(folder, 'sandbox', pid);
+  const child = keepRunning({ name: 'the sandbox', child: sandbox, again: () => startSandboxProcess({ ports, args }), onStart });
+  kept.push(child);
+  undo.push(() => child.stop());
+  await onStart(sandbox);
+  await saveLocalState(folder, { ...state, sandboxPorts: ports });
+  const { urls } = sandbox;
+  const shown = { webex: `Webex ${urls.webex}`, openai: `OpenAI ${urls.openai}`, salesforce: `Salesforce ${urls.salesforce}` };
+  say(`sandbox: ${standIns.map((name) => shown[name]).join(', ')}`);
+  return standInSettings(standIns, urls, settings);
+};
+
+/** Starts the embedded Temporal. It keeps its state in a file, so it comes back as it was after any end. */
+const startTemporal = async (settings: Settings, folder: string): Promise<Settings> => {
+  const namespace = settings['TEMPORAL_NAMESPACE'];
+  const server = {
     cliPath: await temporalCli(),
     port: await freePort(7233),
     uiPort: await freePort(8233),
     metricsPort: await freePort(),
     dbFile: join(folder, 'temporal.db'),
-    codecEndpoint: `http://127.0.0.1:${env['API_PORT']}/codec`,
-  });
-  undo.push(() => server.stop());
-  env['TEMPORAL_ADDRESS'] = server.address;
-  env['TEMPORAL_UI_URL'] = server.uiUrl;
-  say(`temporal: dev server at ${server.address}, kept in ${join(folder, 'temporal.db')}`);
+    codecEndpoint: `http://127.0.0.1:${settings['API_PORT']}/codec`,
+    ...(namespace ? { namespace } : {}),
+  };
+  const running = await startDevServerProcess(server);
+  const onStart = ({ pid }: { pid: number }): Promise<void> => noteChild(folder, 'temporal', pid);
+  const child = keepRunning({ name: 'the Temporal dev server', child: running, again: () => startDevServerProcess(server), onStart });
+  kept.push(child);
+  undo.push(() => child.stop());
+  await onStart(running);
+  say(`temporal: dev server at ${running.address}, kept in ${server.dbFile}`);
+  return { TEMPORAL_ADDRESS: running.address, TEMPORAL_UI_URL: running.uiUrl };
 };
 
 /** Dedup by workflow ID holds as long as Temporal keeps closed workflows: at least as long as a window reaches back. */
@@ -202,12 +182,30 @@ const checkRetention = async ({ wiring }: App, config: Config, ownTemporal: bool
   );
 };
 
-const showPlaces = (config: Config, app: App, folder: string, env: Record<string, string | undefined>): void => {
+/** Reads one window; if a run was cut off before its end, that one is finished instead. */
+const oneWindow = async ({ wiring: { runs, schedules, temporal } }: App, signal: AbortSignal): Promise<ExecutionReport> => {
+  const unfinished = (await runs.list(DEFAULT_PROJECT, { limit: 20 })).find(({ state }) => state === 'reading' || state === 'settling');
+  if (unfinished) {
+    say(`taking up run ${unfinished.id}, begun ${unfinished.startedAt.toISOString()}`);
+    const handle = temporal.workflow.getHandle(workflowIdOfRun(unfinished.id));
+    try {
+      return (await handle.result()) as ExecutionReport;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      // Temporal has lost it, or it failed for good: a new window covers the same calls.
+      say(`that run cannot be finished (${error instanceof Error ? error.message : String(error)}), reading a new window`);
+    }
+  }
+  const handle = await schedules.runWindow({ workflowId: `ingest/${DEFAULT_PROJECT}/${DEFAULT_SOURCE}/start-${new Date().toISOString().slice(0, 19)}Z` });
+  return (await handle.result()) as ExecutionReport;
+};
+
+const showPlaces = (config: Config, app: App, folder: string): void => {
   const places: Record<string, string | undefined> = {
     'API and its pages': `${app.api.url}/docs`,
     'API token': config.API_TOKEN,
     'Temporal UI': config.TEMPORAL_UI_URL,
-    files: env['OBJECTS_DIR'],
+    files: config.OBJECTS_DIR ?? `s3://${config.S3_BUCKET}`,
     'sandbox Salesforce': config.SFDC_CLIENT_ID === SALESFORCE_CLIENT.clientId ? config.SFDC_URL : undefined,
     log: join(folder, 'aftercall.log'),
   };
@@ -215,37 +213,69 @@ const showPlaces = (config: Config, app: App, folder: string, env: Record<string
   process.stdout.write(`\n${lines.map(([what, place]) => `  ${what.padEnd(20)} ${place}`).join('\n')}\n\nThe schedule goes on reading. Ctrl-C ends everything.\n`);
 };
 
-const { values } = parseArgs({
-  options: {
-    once: { type: 'boolean', default: false },
-    data: { type: 'string', default: '.aftercall' },
-    speech: { type: 'string', default: 'script' },
-    'whisper-model': { type: 'string' },
-    help: { type: 'boolean', default: false },
-  },
-});
-if (values.help) {
-  process.stdout.write(`${HELP}\n`);
-  process.exit(0);
-}
-if (values.speech !== 'script' && values.speech !== 'whisper') {
-  say(`--speech is script or whisper, not "${values.speech}".`);
-  process.exit(2);
-}
-
-const early = async (): Promise<void> => {
-  await cleanUp();
-  process.exit(130);
+const parseOptions = (): Options | 'help' => {
+  const read = () =>
+    parseArgs({
+      options: {
+        once: { type: 'boolean', default: false },
+        data: { type: 'string', default: '.aftercall' },
+        env: { type: 'string' },
+        speech: { type: 'string', default: 'script' },
+        'whisper-model': { type: 'string' },
+        help: { type: 'boolean', default: false },
+      },
+    }).values;
+  let values: ReturnType<typeof read>;
+  try {
+    values = read();
+  } catch (error) {
+    throw new UsageError(`${(error as Error).message}\n\n${HELP}`, { cause: error });
+  }
+  const { once, data, env, speech, help, 'whisper-model': whisperModel } = values;
+  if (help) return 'help';
+  if (speech !== 'script' && speech !== 'whisper') throw new UsageError(`--speech is script or whisper, not "${speech}".`);
+  if (env) {
+    try {
+      process.loadEnvFile(env);
+    } catch (error) {
+      throw new UsageError(`--env ${env} cannot be read: ${(error as Error).message}`, { cause: error });
+    }
+  }
+  return { once, data, speech, ...(whisperModel ? { whisperModel } : {}) };
 };
-process.on('SIGINT', () => void early());
-process.on('SIGTERM', () => void early());
-void main({ once: values.once, data: values.data, speech: values.speech, ...(values['whisper-model'] ? { whisperModel: values['whisper-model'] } : {}) })
-  .then(() => 0)
-  .catch((error: unknown) => {
-    say(error instanceof ConfigError || !(error instanceof Error) ? String(error instanceof Error ? error.message : error) : error.message);
-    return error instanceof ConfigError ? 2 : 1;
-  })
-  .then(async (code) => {
-    await cleanUp();
-    process.exit(code);
-  });
+
+const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+
+/** Settles with the exit code when somebody wants us to end. A second time ends us at once; children notice. */
+const asked = new Promise<number>((resolve) => {
+  let before = false;
+  const end = (code: number): void => {
+    if (before) process.exit(code);
+    before = true;
+    say('stopping …');
+    resolve(isUp ? 0 : code);
+  };
+  for (const [signal, code] of Object.entries(SIGNALS)) process.on(signal, () => end(code));
+  // npm passes signals on, but nothing when it is killed itself.
+  const parent = process.ppid;
+  if (process.env['npm_lifecycle_event']) setInterval(() => process.ppid !== parent && !before && end(SIGNALS.SIGHUP), 1_000).unref();
+});
+
+const run = async (): Promise<number> => {
+  try {
+    const options = parseOptions();
+    if (options === 'help') {
+      process.stdout.write(`${HELP}\n`);
+      return 0;
+    }
+    return await Promise.race([main(options).then(() => 0), asked]);
+  } catch (error) {
+    say(`${error instanceof Error ? error.message : String(error)}${isAftercallError(error) ? ` ${error.advice}` : ''}`);
+    return error instanceof ConfigError || error instanceof UsageError ? 2 : 1;
+  }
+};
+
+void run().then(async (code) => {
+  await cleanUp();
+  process.exit(code);
+});

