@@ -29,7 +29,7 @@ export interface DevServerOptions {
 }
 
 const SEARCH_ATTRIBUTES = ['AftercallProject', 'AftercallSource', 'AftercallState'];
-const START_MS = 30_000;
+const START_MS = 120_000;
 const STOP_MS = 10_000;
 
 /**
