@@ -189,11 +189,11 @@ const soapRoute = ({ app, record }: Sandbox, sessions: Set<string>, records: Rec
   const envelope = (body: string): string => `<?xml version="1.0" encoding="UTF-8"?><soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" xmlns="urn:partner.soap.sforce.com"><soapenv:Body>${body}</soapenv:Body></soapenv:Envelope>`;
   app.post('/services/Soap/u/:version', express.text({ type: () => true, limit: '1mb' }), (request, response) => {
     response.type('text/xml');
-    const parsed = parser.parse(String(request.body)) as { Envelope?: { Header?: { SessionHeader?: { sessionId?: string } }; Body?: { convertLead?: { leadConverts?: { leadId?: string; convertedStatus?: string; doNotCreateOpportunity?: string } } } } };
+    const parsed = parser.parse(String(request.body)) as { Envelope?: { Header?: { SessionHeader?: { sessionId?: string } }; Body?: { convertLead?: { leadConverts?: { leadId?: string; accountId?: string; convertedStatus?: string; doNotCreateOpportunity?: string } } } } };
     const fault = (code: string, message: string): void => void response.status(500).send(envelope(`<soapenv:Fault><faultcode>sf:${code}</faultcode><faultstring>${code}: ${message}</faultstring></soapenv:Fault>`));
     const acted = faultOf(response);
     if (!sessions.has(parsed.Envelope?.Header?.SessionHeader?.sessionId ?? '') || acted?.kind === 'soap_session_expired') return fault('INVALID_SESSION_ID', 'Invalid Session ID found in SessionHeader');
-    const { leadId, convertedStatus } = parsed.Envelope?.Body?.convertLead?.leadConverts ?? {};
+    const { leadId, accountId, convertedStatus } = parsed.Envelope?.Body?.convertLead?.leadConverts ?? {};
     if (!leadId) return fault('UNKNOWN_EXCEPTION', 'only convertLead is known here');
     const unsuccessful = (statusCode: string, message: string): void =>
       void response.send(envelope(`<convertLeadResponse><result><accountId xsi:nil="true" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"/><errors><message>${message}</message><statusCode>${statusCode}</statusCode></errors><leadId>${leadId}</leadId><success>false</success></result></convertLeadResponse>`));
@@ -204,7 +204,9 @@ const soapRoute = ({ app, record }: Sandbox, sessions: Set<string>, records: Rec
     if (lead['IsConverted'] === true) return unsuccessful('CANNOT_UPDATE_CONVERTED_LEAD', 'cannot reference converted lead');
     if (convertedStatus !== 'Closed - Converted') return unsuccessful('INVALID_STATUS', 'invalid convertedStatus');
     const company = String(lead['Company']);
-    const account = records.create('Account', { Name: company });
+    const existing = accountId ? records.get('Account', accountId) : undefined;
+    if (accountId && !existing) return unsuccessful('INVALID_CROSS_REFERENCE_KEY', 'invalid cross reference id');
+    const account = existing ?? records.create('Account', { Name: company });
     const contact = records.create('Contact', { LastName: String(lead['LastName']), AccountId: account.Id });
     const opportunity = records.create('Opportunity', { Name: `${company}-`, AccountId: account.Id, StageName: 'Prospecting', CloseDate: '2027-03-31' });
     records.markConverted(lead, { Status: convertedStatus, ConvertedAccountId: account.Id, ConvertedContactId: contact.Id, ConvertedOpportunityId: opportunity.Id });

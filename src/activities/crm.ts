@@ -119,7 +119,7 @@ export const createCrmActivities = ({ calls, effects, projects, objects, crm, ex
         );
       }
       case 'convert_lead':
-        return crm.convertLead(factOf(decision, 'leadId')!, signal());
+        return crm.convertLead({ leadId: factOf(decision, 'leadId')!, ...(decision.account ? { accountId: decision.account.id } : {}) }, signal());
       case 'update_account':
         return crm.updateAccount(key, await accountOf(decision, settings), note, signal());
       case 'transfer':

@@ -32,7 +32,7 @@ export interface Decision {
   reasons: string[];
   /** The facts the action writes: one for each name, each with its evidence. */
   facts: CheckedFact[];
-  /** The account that is to be updated or handed over: what a person approves, and nothing else is touched. */
+  /** The account that is to be updated, handed over or given the opportunity: what a person approves, and no other is touched. */
   account?: { id: string; name: string };
 }
 
@@ -137,7 +137,10 @@ const RULES: readonly Rule[] = [
     scenario: 'lead_to_opportunity',
     action: 'convert_lead',
     applies: (call) => call.value('leadId') !== undefined,
-    reasons: (call) => [`Lead ${call.value('leadId')} is named${call.value('callType') === 'existing_renewal' ? ' for a renewal' : ''}.`],
+    reasons: (call) => [
+      `Lead ${call.value('leadId')} is named${call.value('callType') === 'existing_renewal' ? ' for a renewal' : ''}.`,
+      ...(call.crm.account ? [`If it is about ${call.crm.account.name}, the opportunity goes to that account.`] : []),
+    ],
   },
   {
     scenario: 'existing_customer_renewal',
@@ -169,16 +172,17 @@ export const decide = (facts: readonly CheckedFact[], crm: AccountState, setting
   // The last rule always applies.
   const rule = RULES.find((candidate) => candidate.applies(call))!;
   const action = typeof rule.action === 'function' ? rule.action(call) : rule.action;
-  const touchesAccount = (action === 'transfer' || action === 'update_account') && crm.account;
+  const touched = ACTS_ON_ACCOUNT.includes(action) ? crm.account : undefined;
   return {
     scenario: rule.scenario,
     action,
     reasons: rule.reasons(call),
     facts: call.standing,
-    ...(touchesAccount ? { account: { id: touchesAccount.id, name: touchesAccount.name } } : {}),
+    ...(touched ? { account: { id: touched.id, name: touched.name } } : {}),
   };
 };
 
+const ACTS_ON_ACCOUNT: CrmAction[] = ['transfer', 'update_account', 'convert_lead'];
 const RISKY: CrmAction[] = ['convert_lead', 'update_account', 'transfer'];
 
 /** Whether a person has to say yes first. Risky is what touches records that others work with. */

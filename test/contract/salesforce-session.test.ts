@@ -94,7 +94,7 @@ describe('a session that has expired', () => {
 
   it('is renewed once and the request repeated (SOAP)', async () => {
     await addFaults(sandbox, { route: 'POST /services/Soap/*', effect: { kind: 'soap_session_expired' } });
-    await salesforceAt(sandbox).convertLead('00Q5g00000KbA1XEAV', never);
+    await salesforceAt(sandbox).convertLead({ leadId: '00Q5g00000KbA1XEAV' }, never);
     expect(await ledgerOf(sandbox, 'lead_converted')).toHaveLength(1);
     expect(await signIns()).toHaveLength(2);
   });
@@ -102,8 +102,8 @@ describe('a session that has expired', () => {
   it('is renewed once for all who meet it at the same time', async () => {
     const salesforce = salesforceAt(sandbox);
     await salesforce.check(never);
-    // They wait for each other, so that all of them are under way with the old session.
-    await addFaults(sandbox, { ...respond('GET /services/data/*', expired, 4), delayMs: 100 });
+    // All are under way with the old session; some hear of its end when it has been renewed already.
+    await addFaults(sandbox, ...[0, 0, 150, 300].map((delayMs) => ({ ...respond('GET /services/data/*', expired), delayMs })));
     await Promise.all(Array.from({ length: 4 }, () => salesforce.check(never)));
     expect(await signIns()).toHaveLength(2);
   });

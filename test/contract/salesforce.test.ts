@@ -137,7 +137,7 @@ describe('creating a lead', () => {
     await addFaults(sandbox, { route: SAVE, effect: { kind: 'drop_after' } });
     await failureOf(salesforce.createLead(KEY, aLead, never));
     const [lead] = await created();
-    await salesforce.convertLead(String(lead!['id']), never);
+    await salesforce.convertLead({ leadId: String(lead!['id']) }, never);
     expect(await salesforce.createLead(KEY, aLead, never)).toEqual({ leadId: lead!['id'] });
   });
 });
@@ -182,28 +182,41 @@ describe('what Salesforce refuses', () => {
 
 describe('converting a lead', () => {
   it('makes an account, a contact and an opportunity, once', async () => {
-    const records = await salesforce.convertLead(LEAD, never);
+    const records = await salesforce.convertLead({ leadId: LEAD }, never);
     expect(records).toEqual({ leadId: LEAD, accountId: expect.stringMatching(/^001/) as unknown, contactId: expect.stringMatching(/^003/) as unknown, opportunityId: expect.stringMatching(/^006/) as unknown });
-    expect(await salesforce.convertLead(LEAD, never)).toEqual(records);
+    expect(await salesforce.convertLead({ leadId: LEAD }, never)).toEqual(records);
     expect(await ledgerOf(sandbox, 'lead_converted')).toHaveLength(1);
+    // The second time it was read, and not asked for.
+    expect((await requestsOf(sandbox)).filter(({ path }) => path.includes('/Soap/'))).toHaveLength(1);
   });
 
   it('finds what it did when the answer was lost', async () => {
     await addFaults(sandbox, { route: SOAP, effect: { kind: 'drop_after' } });
-    expect(await failureOf(salesforce.convertLead(LEAD, never))).toMatchObject({ code: 'UPSTREAM_UNAVAILABLE', outcome: 'unknown' });
-    expect(await salesforce.convertLead(LEAD, never)).toMatchObject({ leadId: LEAD, opportunityId: expect.stringMatching(/^006/) as unknown });
+    expect(await failureOf(salesforce.convertLead({ leadId: LEAD }, never))).toMatchObject({ code: 'UPSTREAM_UNAVAILABLE', outcome: 'unknown' });
+    expect(await salesforce.convertLead({ leadId: LEAD }, never)).toMatchObject({ leadId: LEAD, opportunityId: expect.stringMatching(/^006/) as unknown });
     expect(await ledgerOf(sandbox, 'lead_converted')).toHaveLength(1);
   });
 
+  it('makes no second account for a customer that has one', async () => {
+    const accountId = await addRecord(sandbox, 'Account', { Name: 'Bluefin Marine Supplies Pte. Ltd.' });
+    expect(await salesforce.convertLead({ leadId: LEAD, accountId }, never)).toMatchObject({ accountId });
+    expect((await recordsOf(sandbox, 'Account')).filter(({ Name }) => String(Name).startsWith('Bluefin'))).toHaveLength(1);
+  });
+
+  it('gives a lead of another company to no caller', async () => {
+    const { accountId } = await salesforce.convertLead({ leadId: LEAD, accountId: JUNIPER }, never);
+    expect(await recordOf('Account', accountId!)).toMatchObject({ Name: 'Bluefin Marine Supplies Pte Ltd' });
+  });
+
   it('takes the records of whoever was faster', async () => {
-    const records = await salesforceAt(sandbox).convertLead(LEAD, never);
+    const records = await salesforceAt(sandbox).convertLead({ leadId: LEAD }, never);
     // Read before the other's conversion, asked after it.
     await addFaults(sandbox, respond('GET /services/data/*/query', 200, { totalSize: 1, done: true, records: [{ Id: LEAD, IsConverted: false }] }));
-    expect(await salesforce.convertLead(LEAD, never)).toEqual(records);
+    expect(await salesforce.convertLead({ leadId: LEAD }, never)).toEqual(records);
   });
 
   it('says when there is no such lead', async () => {
-    expect(await failureOf(salesforce.convertLead('00Q5g00000KbA9XEAV', never))).toMatchObject({ code: 'CRM_REJECTED', message: expect.stringContaining('00Q5g00000KbA9XEAV') as unknown });
+    expect(await failureOf(salesforce.convertLead({ leadId: '00Q5g00000KbA9XEAV' }, never))).toMatchObject({ code: 'CRM_REJECTED', message: expect.stringContaining('00Q5g00000KbA9XEAV') as unknown });
   });
 
   it.each([
@@ -215,26 +228,32 @@ describe('converting a lead', () => {
     ['a gateway’s page', { kind: 'respond', status: 500, body: '<html>oops</html>' }, 'UPSTREAM_UNAVAILABLE'],
   ] as const)('reads %s', async (_title, effect, code) => {
     await addFaults(sandbox, { route: SOAP, effect });
-    expect(await failureOf(salesforce.convertLead(LEAD, never))).toMatchObject({ code, message: expect.stringContaining(`Converting the lead ${LEAD} failed`) as unknown });
+    expect(await failureOf(salesforce.convertLead({ leadId: LEAD }, never))).toMatchObject({ code, message: expect.stringContaining(`Converting the lead ${LEAD} failed`) as unknown });
     expect(await ledgerOf(sandbox, 'lead_converted')).toEqual([]);
   });
 
   it('says when the status does not mean converted', async () => {
-    expect(await failureOf(salesforceAt(sandbox, { SFDC_CONVERTED_STATUS: 'Done' }).convertLead(LEAD, never))).toMatchObject({ code: 'CRM_REJECTED', message: expect.stringContaining('INVALID_STATUS') as unknown });
+    expect(await failureOf(salesforceAt(sandbox, { SFDC_CONVERTED_STATUS: 'Done' }).convertLead({ leadId: LEAD }, never))).toMatchObject({ code: 'CRM_REJECTED', message: expect.stringContaining('INVALID_STATUS') as unknown });
   });
 });
 
 describe('noting a renewal', () => {
-  const renewal = { ...note, subject: 'Customer wants to renew', text: 'Customer wants to renew, call c1.' };
+  const renewal = { ...note, subject: 'Customer wants to renew', text: 'Customer wants to renew, call c1.\nIn January.' };
 
   it('puts it above what people wrote on account and opportunity, once', async () => {
     const id = await addRecord(sandbox, 'Account', { Name: 'Orchid Bay Hotels Pte Ltd', Description: 'Pays late.' });
     const opportunityId = await addRecord(sandbox, 'Opportunity', { Name: 'Renewal', AccountId: id, StageName: 'Negotiation', CloseDate: '2026-12-31', IsClosed: undefined });
     const state = await known({ company: 'Orchid Bay Hotels Pte Ltd' });
     for (let time = 0; time < 2; time += 1) expect(await salesforce.updateAccount(KEY, state, renewal, never)).toEqual({ accountId: id, opportunityId, taskId: expect.stringMatching(/^00T/) as unknown });
-    expect(await recordOf('Account', id)).toMatchObject({ Description: 'Customer wants to renew, call c1.\n\nPays late.' });
-    expect(await recordOf('Opportunity', opportunityId)).toMatchObject({ Description: 'Customer wants to renew, call c1.', NextStep: 'Customer wants to renew' });
+    expect(await recordOf('Account', id)).toMatchObject({ Description: 'Customer wants to renew, call c1.\nIn January.\n\nPays late.' });
+    expect(await recordOf('Opportunity', opportunityId)).toMatchObject({ Description: renewal.text, NextStep: 'Customer wants to renew' });
     expect(await recordsOf(sandbox, 'Task')).toEqual([expect.objectContaining({ WhatId: opportunityId, Subject: 'Customer wants to renew' })]);
+  });
+
+  it('knows its note again with the line ends that Salesforce gives it', async () => {
+    const id = await addRecord(sandbox, 'Account', { Name: 'Windows Ltd', Description: `${renewal.text.replace('\n', '\r\n')}\r\n\r\nPays late.` });
+    await salesforce.updateAccount(KEY, await known({ company: 'Windows Ltd' }), renewal, never);
+    expect(String((await recordOf('Account', id))?.['Description']).split('In January.')).toHaveLength(2);
   });
 
   it('leaves a description alone that has no room left: the task holds the note', async () => {

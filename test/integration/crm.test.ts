@@ -151,6 +151,17 @@ describe('acting in the CRM', () => {
     expect(await markerOf(call)).toMatchObject({ state: 'done' });
   });
 
+  it('carries out the decision that stands, not one that came later', async () => {
+    await addFaults(sandbox.salesforce, { route: 'GET /services/data/*', delayMs: 1_500, effect: { kind: 'delay' } });
+    const call = await aCall(QUALIFIED);
+    const slow = act(call);
+    while (!(await requestsOf(sandbox.salesforce)).some(({ method }) => method === 'GET')) await new Promise(setImmediate);
+    expect(await act(call)).toMatchObject({ state: 'done', scenario: 'good_lead' });
+    await addRecord(sandbox.salesforce, 'Account', { Name: 'Harbour Lights Logistics Pte Ltd', BRN__c: '53912345K', Revenue_Flagged__c: true });
+    expect(await slow).toEqual({ state: 'already_done', scenario: 'good_lead' });
+    expect(await written()).toEqual(['lead_created', 'account_created']);
+  });
+
   it('stops at once when it is cancelled, and can be taken up', async () => {
     await addFaults(sandbox.salesforce, { route: CREATE, effect: { kind: 'hang' } });
     const call = await aCall(QUALIFIED);

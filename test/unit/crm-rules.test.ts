@@ -114,6 +114,8 @@ describe('the CRM decision table', () => {
 
   it('names the account that it touches, and no other', () => {
     expect(decide(said({ callType: 'existing_renewal' }), account, settings).account).toEqual({ id: '001', name: 'Juniper' });
+    expect(decide(said({ leadId: LEAD }), account, settings).account).toEqual({ id: '001', name: 'Juniper' });
+    expect(decide(said({ leadId: LEAD }), {}, settings)).not.toHaveProperty('account');
     expect(decide(said(goodLead), account, settings)).not.toHaveProperty('account');
   });
 

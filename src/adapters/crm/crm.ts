@@ -18,8 +18,14 @@ export interface Crm {
   /** @throws CRM_DUPLICATE when the CRM's own rules see the lead as one it has, and name none to use */
   createLead(key: string, lead: NewLead, signal: AbortSignal): Promise<CrmRecords>;
 
-  /** @throws CRM_REJECTED when there is no such lead */
-  convertLead(leadId: string, signal: AbortSignal): Promise<CrmRecords>;
+  /**
+   * Makes an opportunity of a lead.
+   *
+   * @param lead.accountId the customer's account, if it is known: used when it is the company that the
+   *   lead is about, so that no second account is made for it
+   * @throws CRM_REJECTED when there is no such lead
+   */
+  convertLead(lead: { leadId: string; accountId?: string }, signal: AbortSignal): Promise<CrmRecords>;
 
   /** Notes a renewal on the account and its open opportunity, above what stands there. */
   updateAccount(key: string, state: KnownAccount, note: CallNote, signal: AbortSignal): Promise<CrmRecords>;

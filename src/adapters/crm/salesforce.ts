@@ -19,10 +19,12 @@ interface FoundAccount {
 
 interface FoundLead {
   Id: string;
+  Company?: string;
   IsConverted: boolean;
   ConvertedAccountId?: string | null;
   ConvertedContactId?: string | null;
   ConvertedOpportunityId?: string | null;
+  [field: string]: unknown;
 }
 
 /**
@@ -61,8 +63,16 @@ export const createSalesforce = (config: SalesforceConfig, options: SalesforceOp
     const [found] = await query<{ Description?: string | null }>(connection, `SELECT Description FROM ${object} WHERE Id = '${soql(id)}'`);
     const written = found?.Description ?? '';
     const text = written === '' ? note.text : `${note.text}\n\n${written}`;
-    const change = { ...more, ...(written.includes(note.text) || text.length > LONGEST.text ? {} : { Description: text }) };
+    const change = { ...more, ...(oneLine(written).includes(oneLine(note.text)) || text.length > LONGEST.text ? {} : { Description: text }) };
     if (Object.keys(change).length > 0) await connection.sobject(object).update({ Id: id, ...change });
+  };
+
+  /** A lead goes into the caller's account if that is the company it is about; whoever quotes another company's lead does not take it over. */
+  const intoAccount = async (connection: Session, lead: FoundLead, accountId: string | undefined): Promise<{ accountId?: string }> => {
+    if (!accountId) return {};
+    const [account] = await query<FoundAccount>(connection, `SELECT Id, Name, ${field.brn} FROM Account WHERE Id = '${soql(accountId)}'`);
+    const isSame = account && (bare(account.Name) === bare(lead.Company ?? '') || (lead[field.brn] && bare(account[field.brn] ?? '') === bare(lead[field.brn])));
+    return isSame ? { accountId: account.Id } : {};
   };
 
   /** The records that a duplicate rule named instead of the lead: the call is noted there, and no second lead is made. */
@@ -122,14 +132,14 @@ export const createSalesforce = (config: SalesforceConfig, options: SalesforceOp
       });
     },
 
-    async convertLead(leadId, signal): Promise<CrmRecords> {
+    async convertLead({ leadId, accountId }, signal): Promise<CrmRecords> {
       return session.use(`Converting the lead ${leadId}`, signal, async (connection) => {
         const read = async (): Promise<FoundLead | undefined> =>
-          (await query<FoundLead>(connection, `SELECT Id, IsConverted, ConvertedAccountId, ConvertedContactId, ConvertedOpportunityId FROM Lead WHERE Id = '${soql(leadId)}'`))[0];
+          (await query<FoundLead>(connection, `SELECT Id, Company, ${field.brn}, IsConverted, ConvertedAccountId, ConvertedContactId, ConvertedOpportunityId FROM Lead WHERE Id = '${soql(leadId)}'`))[0];
         const lead = await read();
         if (!lead) throw new AftercallError('CRM_REJECTED', `Converting the lead failed: Salesforce has no lead ${leadId}.`, { advice: 'Check the ID that the caller gave. Skip the step, or retry once the lead exists.', outcome: 'refused' });
         if (!lead.IsConverted) {
-          const result = await connection.soap.convertLead({ leadId: lead.Id, convertedStatus: config.SFDC_CONVERTED_STATUS, doNotCreateOpportunity: false });
+          const result = await connection.soap.convertLead({ leadId: lead.Id, convertedStatus: config.SFDC_CONVERTED_STATUS, doNotCreateOpportunity: false, ...(await intoAccount(connection, lead, accountId)) });
           if (result.success) return { leadId: lead.Id, ...filled({ accountId: result.accountId, contactId: result.contactId, opportunityId: result.opportunityId }) };
           const failure = saveFailure(result);
           // Converted between our reading and our asking: by an earlier try whose answer was lost, or by a person.
@@ -167,8 +177,11 @@ export const createSalesforce = (config: SalesforceConfig, options: SalesforceOp
 /** Escapes a text for a SOQL string literal. */
 const soql = (text: string): string => text.replaceAll(/[\\'"\n\r\t\b\f]/g, (character) => ({ '\n': '\\n', '\r': '\\r', '\t': '\\t', '\b': '\\b', '\f': '\\f' })[character] ?? `\\${character}`);
 
-/** A registration number without what people put between its characters. */
-const bare = (brn: unknown): string => String(brn).replaceAll(/[^\p{L}\p{N}]+/gu, '').toUpperCase();
+/** A number or name without what people put between its characters. */
+const bare = (text: unknown): string => String(text).replaceAll(/[^\p{L}\p{N}]+/gu, '').toUpperCase();
+
+/** Text comes back with other line ends than it was sent with. */
+const oneLine = (text: string): string => text.replaceAll(/\s+/g, ' ').trim();
 
 const idOf = (result: unknown): string => {
   const { id, success } = result as { id?: string; success?: boolean };
