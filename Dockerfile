@@ -22,5 +22,6 @@ COPY --from=dependencies /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 COPY package.json ./
 USER node
+# The young generation is kept small: its garbage holds the buffers of every download until it is collected.
 # Node itself is process 1, so that SIGTERM reaches the worker and its activities get their grace time.
-CMD ["node", "dist/worker.js"]
+CMD ["node", "--max-semi-space-size=4", "dist/worker.js"]

@@ -1,6 +1,6 @@
-import { createHash, type Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { ObjectStore, Upload } from '../adapters/objects/object-store.ts';
-import type { CallSource, RecordingLink } from '../adapters/sources/source.ts';
+import type { CallSource, RecordingLink, RecordingStream } from '../adapters/sources/source.ts';
 import type { Config } from '../config.ts';
 import type { Calls } from '../db/calls.ts';
 import type { Projects } from '../db/projects.ts';
@@ -8,7 +8,7 @@ import type { StoredRecording } from '../db/schema.ts';
 import type { RecordingActivities } from '../domain/activities.ts';
 import { AftercallError, isAftercallError } from '../domain/errors.ts';
 import { type RecordingFormat, recordingKey } from '../domain/ids.ts';
-import { nextLook, sniff, SNIFF_BYTES } from '../domain/recording.ts';
+import { nextLook, sniff, SNIFF_BYTES, wavEnd } from '../domain/recording.ts';
 import { signal } from './context.ts';
 
 interface Dependencies {
@@ -33,7 +33,7 @@ export const createRecordingActivities = ({ sources, objects, calls, projects, c
      *
      * @throws RECORDING_UNUSABLE final: empty, not audio
      * @throws RECORDING_TOO_LARGE final
-     * @throws RECORDING_TRUNCATED retryable: fewer bytes came than were announced
+     * @throws RECORDING_TRUNCATED retryable: fewer bytes came than were announced, or than the file itself says
      */
     async fetchRecording({ call, looks }) {
       await calls.beginStep(call, 'recording');
@@ -74,47 +74,34 @@ export interface CopyRecording {
   signal: AbortSignal;
 }
 
-/** Streams a recording to its place and hashes it on the way. */
-export const copyRecording = async ({ source, link, objects, callId, maxBytes, signal: cancelled }: CopyRecording): Promise<StoredRecording> => {
-  // An earlier attempt's upload can only be under one of two keys, and says how far it came.
-  const leftover = await findLeftover(objects, callId, cancelled);
-  const stream = await source.openRecording(link, { offset: leftover?.upload.offset ?? 0, signal: cancelled });
-  const announced = stream.totalBytes;
-  let target = leftover;
-  if (target && (stream.offset !== target.upload.offset || (announced !== undefined && announced < target.upload.offset))) {
-    // The source starts over, or its file is another one now: so do we.
-    await target.upload.abort();
-    target = undefined;
-  }
-  if (announced !== undefined && announced > maxBytes) throw tooLarge(announced, maxBytes);
-
-  const hash = target ? undefined : createHash('sha256');
+/**
+ * Streams a recording to its place and hashes it on the way.
+ *
+ * A copy that breaks off, or whose worker is shut down or killed, leaves its upload for the next attempt.
+ * It is thrown away when the source starts over or the file turns out to be wrong. For calls that are
+ * given up in between, a bucket needs a lifecycle rule (AbortIncompleteMultipartUpload): S3 bills
+ * unfinished uploads.
+ */
+export const copyRecording = async (copy: CopyRecording): Promise<StoredRecording> => {
+  const { objects, link, callId, signal: cancelled } = copy;
+  const begun: Begun = { target: await findLeftover(objects, callId, cancelled) };
   try {
-    target = await pour({ body: stream.body, target, hash, callId, link, objects, maxBytes, cancelled });
-    if (announced !== undefined && target.upload.offset !== announced) {
-      throw new AftercallError('RECORDING_TRUNCATED', `The recording ${link.fileName} ended after ${target.upload.offset} of ${announced} bytes.`, {
-        advice: 'The rest is fetched at the next try. If this goes on, check the recording in the source.',
-      });
-    }
-    await target.upload.complete();
+    const { format, bytes, sha256 } = await pour(copy, begun);
+    return {
+      key: recordingKey(callId, format),
+      bytes,
+      sha256,
+      format,
+      ...(link.startedAtMs !== undefined && link.stoppedAtMs !== undefined && link.stoppedAtMs > link.startedAtMs ? { durationMs: link.stoppedAtMs - link.startedAtMs } : {}),
+      ...(link.channels ? { channels: link.channels } : {}),
+      recordingId: link.recordingId,
+      fileName: link.fileName,
+    };
   } catch (error) {
-    // What came whole is kept for the next attempt; what is wrong in itself is thrown away.
-    const final = isAftercallError(error) && !error.retryable;
-    if (target) await (final ? target.upload.abort() : target.upload.pause());
+    if (isAftercallError(error) && !error.retryable) await drop(begun);
+    else await begun.target?.upload.pause();
     throw error;
   }
-  const key = recordingKey(callId, target.format);
-  return {
-    key,
-    bytes: target.upload.offset,
-    // A hash cannot be taken up from another process: the finished object is read back instead.
-    sha256: (hash ?? (await hashObject(objects, key, cancelled))).digest('hex'),
-    format: target.format,
-    ...(link.startedAtMs !== undefined && link.stoppedAtMs !== undefined && link.stoppedAtMs > link.startedAtMs ? { durationMs: link.stoppedAtMs - link.startedAtMs } : {}),
-    ...(link.channels ? { channels: link.channels } : {}),
-    recordingId: link.recordingId,
-    fileName: link.fileName,
-  };
 };
 
 interface Target {
@@ -122,6 +109,17 @@ interface Target {
   upload: Upload;
 }
 
+/** The upload that is under way, if one is. */
+interface Begun {
+  target: Target | undefined;
+}
+
+const drop = async (begun: Begun): Promise<void> => {
+  await begun.target?.upload.abort();
+  begun.target = undefined;
+};
+
+/** An earlier attempt's upload can only be under one of two keys, and says how far it came. */
 const findLeftover = async (objects: ObjectStore, callId: string, cancelled: AbortSignal): Promise<Target | undefined> => {
   for (const format of ['wav', 'mp3'] as const) {
     const upload = await objects.openUpload(recordingKey(callId, format), { contentType: CONTENT_TYPE[format], signal: cancelled });
@@ -131,53 +129,122 @@ const findLeftover = async (objects: ObjectStore, callId: string, cancelled: Abo
   return undefined;
 };
 
-interface Pour {
-  body: AsyncIterable<Uint8Array>;
-  target: Target | undefined;
-  hash: Hash | undefined;
-  callId: string;
-  link: RecordingLink;
-  objects: ObjectStore;
-  maxBytes: number;
-  cancelled: AbortSignal;
-}
+/** Opens the recording behind what is stored already, or from its start, having dropped what was stored. */
+const openRest = async ({ source, link, signal: cancelled }: CopyRecording, begun: Begun): Promise<RecordingStream & { overlap: number }> => {
+  const openAt = (offset: number): Promise<RecordingStream> => source.openRecording(link, { offset, signal: cancelled });
+  if (!begun.target) return { ...(await openAt(0)), overlap: 0 };
+  // One byte is fetched twice: a range that begins where the file ends is refused, and an earlier attempt
+  // may have been killed with every byte stored.
+  const from = begun.target.upload.offset - 1;
+  const rest = await openAt(from).catch((error: unknown) => {
+    if (isAftercallError(error) && error.code === 'UPSTREAM_REJECTED') return undefined;
+    throw error;
+  });
+  if (rest?.offset === from) return { ...rest, overlap: 1 };
+  // The source serves no ranges, or its file is a shorter one now.
+  await drop(begun);
+  return { ...(rest?.offset === 0 ? rest : await openAt(0)), overlap: 0 };
+};
 
-const pour = async ({ body, target, hash, callId, link, objects, maxBytes, cancelled }: Pour): Promise<Target> => {
-  let head: Uint8Array = new Uint8Array(0);
-  let into = target;
-  const write = async (chunk: Uint8Array): Promise<void> => {
-    if (into!.upload.offset + chunk.byteLength > maxBytes) throw tooLarge(into!.upload.offset + chunk.byteLength, maxBytes);
+const pour = async (copy: CopyRecording, begun: Begun): Promise<{ format: RecordingFormat; bytes: number; sha256: string }> => {
+  const { link, objects, callId, maxBytes, signal: cancelled } = copy;
+  const { body, totalBytes: announced, overlap } = await openRest(copy, begun);
+  if (announced !== undefined && announced > maxBytes) {
+    await discard(body);
+    throw tooLarge(announced, maxBytes);
+  }
+  // A hash cannot be taken up from another process: then the finished object is read back instead.
+  const hash = begun.target ? undefined : createHash('sha256');
+  const write = async ({ upload }: Target, chunk: Uint8Array): Promise<void> => {
+    if (upload.offset + chunk.byteLength > maxBytes) throw tooLarge(upload.offset + chunk.byteLength, maxBytes);
     hash?.update(chunk);
-    await into!.upload.write(chunk);
+    await upload.write(chunk);
   };
-  const open = async (): Promise<void> => {
-    const sniffed = sniff(head);
-    if (sniffed.format === undefined) {
-      throw new AftercallError('RECORDING_UNUSABLE', `The recording ${link.fileName} is no audio: it seems to be ${sniffed.seemsToBe}.`, {
-        advice: 'Check the recording in the source. Give the call up, or retry once it is mended there.',
-      });
-    }
-    into = { format: sniffed.format, upload: await objects.openUpload(recordingKey(callId, sniffed.format), { contentType: CONTENT_TYPE[sniffed.format], signal: cancelled }) };
-    await write(head);
-  };
+
+  let head: Uint8Array = new Uint8Array(0);
+  let skip = overlap;
   for await (const chunk of body) {
     cancelled.throwIfAborted();
-    if (into) await write(chunk);
-    else {
-      head = Buffer.concat([head, chunk]);
-      if (head.byteLength >= SNIFF_BYTES) await open();
+    if (begun.target) {
+      await write(begun.target, chunk.subarray(skip));
+      skip = Math.max(0, skip - chunk.byteLength);
+      continue;
     }
+    head = Buffer.concat([head, chunk]);
+    if (head.byteLength >= SNIFF_BYTES) await write(await begin(copy, begun, head), head);
   }
-  if (!into) await open();
-  return into!;
+  const target = begun.target ?? (await begin(copy, begun, head));
+  if (target.upload.offset === 0) await write(target, head);
+
+  const bytes = target.upload.offset;
+  if (announced !== undefined && bytes !== announced) {
+    // More than there should be cannot be continued, less can.
+    if (bytes > announced) await drop(begun);
+    throw truncated(link, `came with ${bytes} of ${announced} bytes`);
+  }
+  if (hash) {
+    if (endsEarly(target.format, head, bytes)) {
+      await drop(begun);
+      throw truncated(link, `has ${bytes} bytes, fewer than its own header says`);
+    }
+    await target.upload.complete();
+    return { format: target.format, bytes, sha256: hash.digest('hex') };
+  }
+  await target.upload.complete();
+  const key = recordingKey(callId, target.format);
+  const stored = await readBack(objects, key, cancelled);
+  if (stored.bytes === bytes && !endsEarly(target.format, stored.head, bytes)) return { format: target.format, bytes, sha256: stored.sha256 };
+  // The parts do not belong together: the source's file changed between the attempts, or was cut off.
+  begun.target = undefined;
+  await objects.delete(key, { signal: cancelled });
+  throw truncated(link, `was put together from two attempts to ${stored.bytes} bytes, which do not fit its header`);
 };
 
-const hashObject = async (objects: ObjectStore, key: string, cancelled: AbortSignal): Promise<Hash> => {
-  const hash = createHash('sha256');
-  const stored = await objects.open(key, { signal: cancelled });
-  for await (const chunk of stored?.body ?? []) hash.update(chunk);
-  return hash;
+/** Starts the upload, once it is known what the file is. */
+const begin = async ({ link, objects, callId, signal: cancelled }: CopyRecording, begun: Begun, head: Uint8Array): Promise<Target> => {
+  const sniffed = sniff(head);
+  if (sniffed.format === undefined) {
+    throw new AftercallError('RECORDING_UNUSABLE', `The recording ${link.fileName} is no audio: it seems to be ${sniffed.seemsToBe}.`, {
+      advice: 'Check the recording in the source. Give the call up, or retry once it is mended there.',
+    });
+  }
+  const { format } = sniffed;
+  const upload = await objects.openUpload(recordingKey(callId, format), { contentType: CONTENT_TYPE[format], signal: cancelled });
+  begun.target = { format, upload };
+  if (upload.offset > 0) {
+    throw new AftercallError('CONFLICT', `The recording ${link.fileName} is being copied by another worker.`, {
+      advice: 'It is tried again, from where that copy stands then.',
+    });
+  }
+  return begun.target;
 };
+
+/** Whether a WAV says itself that more sound should follow. */
+const endsEarly = (format: RecordingFormat, head: Uint8Array, bytes: number): boolean => format === 'wav' && (wavEnd(head) ?? 0) > bytes;
+
+/** Hashes a stored object and shows its beginning. */
+const readBack = async (objects: ObjectStore, key: string, cancelled: AbortSignal): Promise<{ bytes: number; sha256: string; head: Uint8Array }> => {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  let head: Uint8Array = new Uint8Array(0);
+  for await (const chunk of (await objects.open(key, { signal: cancelled }))?.body ?? []) {
+    cancelled.throwIfAborted();
+    if (head.byteLength < SNIFF_BYTES) head = Buffer.concat([head, chunk.subarray(0, SNIFF_BYTES - head.byteLength)]);
+    hash.update(chunk);
+    bytes += chunk.byteLength;
+  }
+  return { bytes, sha256: hash.digest('hex'), head };
+};
+
+/** Lets a body go that is not wanted, and its connection with it. */
+const discard = async (body: AsyncIterable<Uint8Array>): Promise<void> => {
+  for await (const _chunk of body) break;
+};
+
+const truncated = (link: RecordingLink, what: string): AftercallError =>
+  new AftercallError('RECORDING_TRUNCATED', `The recording ${link.fileName} ${what}.`, {
+    advice: 'It is fetched again, from where it stopped if it can be. If this goes on, check the recording in the source.',
+  });
 
 const tooLarge = (bytes: number, maxBytes: number): AftercallError =>
   new AftercallError('RECORDING_TOO_LARGE', `The recording has at least ${bytes} bytes; ${maxBytes} are allowed.`, {

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { type FileHandle, link, mkdir, open, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises';
+import { constants, createReadStream } from 'node:fs';
+import { type FileHandle, link, mkdir, open, readdir, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { AftercallError, messageOf } from '../../domain/errors.ts';
@@ -8,6 +8,8 @@ import type { ByteRange, ObjectInfo, ObjectStore, OpenObject, PutOptions, ReadOp
 
 /** Unfinished files lie here, outside every prefix that a query engine reads. */
 const UPLOADS = '.uploads';
+/** A whole object is written in moments: what is this old belongs to a process that was killed. */
+const LEFT_BEHIND_MS = 60 * 60_000;
 
 const CONTENT_TYPES: Record<string, string> = {
   json: 'application/json',
@@ -23,7 +25,8 @@ export const createFolderStore = (folder: string): ObjectStore => {
 
   const pathOf = (key: string): string => {
     const path = resolve(root, key);
-    if (key === '' || key.includes('\0') || !path.startsWith(root + sep)) {
+    const names = key.split('/');
+    if (names.some((name) => ['', '.', '..'].includes(name)) || names[0] === UPLOADS || key.includes('\0') || !path.startsWith(root + sep)) {
       throw new AftercallError('STORAGE_REJECTED', `The object key ${JSON.stringify(key)} leads out of the objects folder.`, {
         advice: 'This is a defect: keys are made of checked call IDs.',
       });
@@ -41,6 +44,7 @@ export const createFolderStore = (folder: string): ObjectStore => {
     try {
       await writeFile(temporary, body, { flush: true });
       await place(temporary);
+      await flushFolder(dirname(path));
     } finally {
       await unlink(temporary).catch(() => {});
     }
@@ -84,7 +88,7 @@ export const createFolderStore = (folder: string): ObjectStore => {
       if (!info) return undefined;
       const end = Math.min(range?.end ?? info.bytes - 1, info.bytes - 1);
       const start = range?.start ?? 0;
-      const body = info.bytes === 0 || start > end ? emptyBody() : createReadStream(path, { start, end, ...(signal ? { signal } : {}) });
+      const body = info.bytes === 0 || start > end ? emptyBody() : readable(key, createReadStream(path, { start, end, ...(signal ? { signal } : {}) }));
       return { ...info, bytes: Math.max(0, end - start + 1), totalBytes: info.bytes, body };
     },
 
@@ -112,7 +116,7 @@ export const createFolderStore = (folder: string): ObjectStore => {
       const partial = partialOf(key);
       return explained('writing', key, async () => {
         await mkdir(join(root, UPLOADS), { recursive: true });
-        const file = await open(partial, 'a');
+        const file = await openToWrite(partial);
         return createUpload({ key, path, partial, file, offset: (await file.stat()).size, signal });
       });
     },
@@ -123,6 +127,7 @@ export const createFolderStore = (folder: string): ObjectStore => {
         await mkdir(dirname(probe), { recursive: true });
         await writeFile(probe, '');
         await unlink(probe);
+        await sweep(dirname(probe));
       } catch (error) {
         throw new AftercallError('STORAGE_UNAVAILABLE', `The objects folder ${root} cannot be written: ${messageOf(error)}`, {
           advice: 'Check OBJECTS_DIR, its permissions and the free space.',
@@ -156,7 +161,11 @@ const createUpload = ({ key, path, partial, file, offset, signal }: OpenPartial)
     },
     async write(chunk) {
       signal?.throwIfAborted();
-      await explained('writing', key, () => file.appendFile(chunk));
+      await explained('writing', key, async () => {
+        // At our own place rather than at the end: a worker that was taken for dead may still be writing
+        // the same bytes to the same file.
+        for (let written = 0; written < chunk.byteLength; ) written += (await file.write(chunk, written, chunk.byteLength - written, stored + written)).bytesWritten;
+      });
       stored += chunk.byteLength;
     },
     async complete() {
@@ -165,6 +174,7 @@ const createUpload = ({ key, path, partial, file, offset, signal }: OpenPartial)
         await close();
         await mkdir(dirname(path), { recursive: true });
         await rename(partial, path);
+        await flushFolder(dirname(path));
       });
     },
     async abort() {
@@ -176,6 +186,30 @@ const createUpload = ({ key, path, partial, file, offset, signal }: OpenPartial)
       await close();
     },
   };
+};
+
+/** Partial uploads stay, however old: the call that they belong to takes them up or throws them away. */
+const sweep = async (uploads: string): Promise<void> => {
+  for (const name of await readdir(uploads)) {
+    if (name.endsWith('.partial')) continue;
+    const path = join(uploads, name);
+    const found = await stat(path).catch(() => undefined);
+    if (found && Date.now() - found.mtimeMs > LEFT_BEHIND_MS) await unlink(path).catch(() => {});
+  }
+};
+
+/** Opens a file for writing at any place, and keeps what it holds. */
+const openToWrite = (path: string): Promise<FileHandle> => open(path, constants.O_WRONLY | constants.O_CREAT);
+
+/** A name is as safe from a power cut as its file only once the folder is flushed too. */
+const flushFolder = async (path: string): Promise<void> => {
+  const folder = await open(path, 'r');
+  try {
+    // Some file systems cannot flush folders; then there is nothing to do about it.
+    await folder.sync().catch(() => {});
+  } finally {
+    await folder.close();
+  }
 };
 
 const emptyBody = async function* (): AsyncGenerator<Uint8Array> {};
@@ -196,5 +230,14 @@ const explained = async <T>(doing: string, key: string, work: () => Promise<T>):
     return await work();
   } catch (error) {
     throw explain(doing, key, error);
+  }
+};
+
+/** A file's bytes; an error on the way, as when the file was just deleted, says what was read. */
+const readable = async function* (key: string, body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body;
+  } catch (error) {
+    throw explain('reading', key, error);
   }
 };

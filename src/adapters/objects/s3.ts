@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
@@ -19,10 +21,13 @@ import type { ByteRange, ObjectInfo, ObjectStore, OpenObject, PutOptions, ReadOp
 export const PART_BYTES = 8 * 1024 * 1024;
 /** A conflict with a concurrent write of the same key settles at once; more often than this it does not. */
 const CONFLICT_TRIES = 3;
+const CONFLICT_WAIT_MS = 100;
+/** A connection that takes or gives nothing for so long is dead; without a limit the SDK would wait for ever. */
+const TIMEOUTS = { connectionTimeout: 5_000, socketTimeout: 60_000 };
 
 /** Objects in S3 or in a store that speaks its API. Credentials come from the AWS SDK's usual places. */
 export const createS3Store = ({ bucket, region, endpoint }: { bucket: string; region: string; endpoint?: string | undefined }): ObjectStore => {
-  const client = new S3Client({ region, maxAttempts: 3, ...(endpoint ? { endpoint, forcePathStyle: true } : {}) });
+  const client = new S3Client({ region, maxAttempts: 3, requestHandler: TIMEOUTS, ...(endpoint ? { endpoint, forcePathStyle: true } : {}) });
   const at = (key: string) => ({ Bucket: bucket, Key: key });
   const abort = (signal?: AbortSignal) => (signal ? { abortSignal: signal } : {});
 
@@ -42,8 +47,8 @@ export const createS3Store = ({ bucket, region, endpoint }: { bucket: string; re
           const status = statusOf(error);
           if (status === 412) return false;
           // Another write of this key is under way: whose it will be is known in a moment.
-          if (status === 409 && attempt < CONFLICT_TRIES) continue;
-          throw explain('Writing', key, signal, error);
+          if (status !== 409 || attempt >= CONFLICT_TRIES) throw explain('Writing', key, signal, error);
+          await sleep(CONFLICT_WAIT_MS * attempt, undefined, signal ? { signal } : {});
         }
       }
     },
@@ -51,11 +56,9 @@ export const createS3Store = ({ bucket, region, endpoint }: { bucket: string; re
     async getText(key, options = {}) {
       const found = await store.open(key, options);
       if (!found) return undefined;
-      return explained('Reading', key, options.signal, async () => {
-        const chunks: Uint8Array[] = [];
-        for await (const chunk of found.body) chunks.push(chunk);
-        return Buffer.concat(chunks).toString('utf8');
-      });
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of found.body) chunks.push(chunk);
+      return Buffer.concat(chunks).toString('utf8');
     },
 
     async open(key, { signal, range }: ReadOptions & { range?: ByteRange } = {}): Promise<OpenObject | undefined> {
@@ -63,7 +66,7 @@ export const createS3Store = ({ bucket, region, endpoint }: { bucket: string; re
         const found = await client.send(new GetObjectCommand({ ...at(key), ...(range ? { Range: `bytes=${range.start}-${range.end ?? ''}` } : {}) }), abort(signal));
         const bytes = found.ContentLength ?? 0;
         const whole = /\/(\d+)$/.exec(found.ContentRange ?? '')?.[1];
-        return { body: found.Body as unknown as AsyncIterable<Uint8Array>, bytes, totalBytes: whole ? Number(whole) : bytes, ...described(found) };
+        return { body: readable(key, signal, found.Body as unknown as AsyncIterable<Uint8Array>), bytes, totalBytes: whole ? Number(whole) : bytes, ...described(found) };
       } catch (error) {
         if (statusOf(error) === 404) return undefined;
         throw explain('Reading', key, signal, error);
@@ -106,7 +109,12 @@ interface OpenUpload extends PutOptions {
   key: string;
 }
 
-/** A multipart upload: parts of equal size as the bytes come, or a single PUT for what fits into one. */
+/**
+ * A multipart upload: parts of equal size as the bytes come, or a single PUT for what fits into one.
+ *
+ * Two processes that upload the same recording to one key, as when a worker that was taken for dead still
+ * runs, share the upload and write the same parts. Whoever completes it second finds it done.
+ */
 const openUpload = async ({ client, bucket, key, contentType, signal }: OpenUpload): Promise<Upload> => {
   const abort = signal ? { abortSignal: signal } : {};
   const at = { Bucket: bucket, Key: key };
@@ -114,60 +122,76 @@ const openUpload = async ({ client, bucket, key, contentType, signal }: OpenUplo
   let uploadId = leftover?.uploadId;
   const parts = leftover?.parts ?? [];
   let stored = parts.reduce((bytes, part) => bytes + part.bytes, 0);
-  let pending: Uint8Array[] = [];
-  let pendingBytes = 0;
+  // One part's memory, used again for each: fresh buffers pile up faster than they are collected.
+  let part: Buffer | undefined;
+  let pending = 0;
 
   const flush = async (): Promise<void> => {
     uploadId ??= (await client.send(new CreateMultipartUploadCommand({ ...at, ContentType: contentType }), abort)).UploadId!;
     const number = parts.length + 1;
-    // One copy, freshly made: chunks may be views into larger buffers that would be kept alive.
-    const body = Buffer.concat(pending);
-    pending = [];
-    pendingBytes = 0;
-    const { ETag } = await client.send(new UploadPartCommand({ ...at, UploadId: uploadId, PartNumber: number, Body: body }), abort);
-    parts.push({ number, etag: ETag!, bytes: body.byteLength });
-    stored += body.byteLength;
+    const { ETag } = await client.send(new UploadPartCommand({ ...at, UploadId: uploadId, PartNumber: number, Body: part!.subarray(0, pending) }), abort);
+    parts.push({ number, etag: ETag!, bytes: pending });
+    stored += pending;
+    pending = 0;
   };
 
   return {
     get offset() {
-      return stored + pendingBytes;
+      return stored + pending;
     },
     async write(chunk) {
+      signal?.throwIfAborted();
       for (let rest = chunk; rest.byteLength > 0; ) {
-        const piece = rest.subarray(0, PART_BYTES - pendingBytes);
-        pending.push(piece);
-        pendingBytes += piece.byteLength;
+        part ??= Buffer.allocUnsafeSlow(PART_BYTES);
+        const piece = rest.subarray(0, PART_BYTES - pending);
+        part.set(piece, pending);
+        pending += piece.byteLength;
         rest = rest.subarray(piece.byteLength);
-        if (pendingBytes === PART_BYTES) await explained('Writing', key, signal, flush);
+        if (pending === PART_BYTES) await explained('Writing', key, signal, flush);
       }
     },
     async complete() {
       await explained('Writing', key, signal, async () => {
         if (!uploadId) {
-          await client.send(new PutObjectCommand({ ...at, Body: Buffer.concat(pending), ContentType: contentType }), abort);
+          await client.send(new PutObjectCommand({ ...at, Body: part?.subarray(0, pending) ?? '', ContentType: contentType }), abort);
           return;
         }
-        if (pendingBytes > 0) await flush();
+        if (pending > 0) await flush();
         try {
           await client.send(new CompleteMultipartUploadCommand({ ...at, UploadId: uploadId, MultipartUpload: { Parts: parts.map(({ number, etag }) => ({ PartNumber: number, ETag: etag })) } }), abort);
         } catch (error) {
-          // The answer to an earlier try of this very request may have been lost: then the upload is gone and the object is there.
-          if ((error as S3ServiceException).name !== 'NoSuchUpload') throw error;
-          const found = await client.send(new HeadObjectCommand(at), abort);
-          if (found.ContentLength !== stored) throw error;
+          // The answer may have been lost, to this try or to one of the SDK's before: then the object is there.
+          signal?.throwIfAborted();
+          const status = statusOf(error);
+          if (status !== undefined && status < 500 && !isNoSuchUpload(error)) throw error;
+          const found = await client.send(new HeadObjectCommand(at), abort).catch(() => undefined);
+          if (!found || found.ContentLength !== stored || !mayBeOf(parts, found.ETag)) throw error;
         }
       });
     },
     async abort() {
-      pending = [];
+      pending = 0;
       if (uploadId) await client.send(new AbortMultipartUploadCommand({ ...at, UploadId: uploadId })).catch(() => {});
     },
     async pause() {
       // What does not fill a part cannot be kept: S3 takes smaller parts only as the last.
-      pending = [];
+      pending = 0;
     },
   };
+};
+
+const isNoSuchUpload = (error: unknown): boolean => (error as Error).name === 'NoSuchUpload';
+
+/**
+ * Whether an object with this ETag can be what these parts make: an older object of the same length has
+ * another. Under a KMS key the sums are not MD5, so nothing matches and the upload is done again, which is
+ * slow but never wrong.
+ */
+const mayBeOf = (parts: Leftover['parts'], etag: string | undefined): boolean => {
+  const sums = parts.map((part) => /^"?([0-9a-f]{32})"?$/.exec(part.etag)?.[1]);
+  // A store with ETags of its own kind tells nothing by them; the length has to do.
+  if (!etag || !sums.every((sum) => sum !== undefined)) return true;
+  return etag.replaceAll('"', '') === `${createHash('md5').update(Buffer.from(sums.join(''), 'hex')).digest('hex')}-${parts.length}`;
 };
 
 interface Leftover {
@@ -208,8 +232,9 @@ const explain = (doing: string, key: string, signal: AbortSignal | undefined, er
   const status = statusOf(error);
   const name = (error as Error).name;
   const message = `${doing} the object ${key} failed: the store answered ${status ?? 'nothing'} (${name}: ${messageOf(error)}).`;
-  if (status !== undefined && status >= 400 && status < 500 && status !== 408 && status !== 409 && status !== 429) {
-    return new AftercallError('STORAGE_REJECTED', message, { advice: 'Check that the bucket exists and what the credentials may do with it.', outcome: 'refused', cause: error });
+  // Another process completed or gave up this very upload: the next try starts from what is there.
+  if (status !== undefined && status >= 400 && status < 500 && !isNoSuchUpload(error) && status !== 408 && status !== 409 && status !== 429) {
+    return new AftercallError('STORAGE_REJECTED', message, { advice: 'Check that the bucket exists and what the credentials may do with it. Without s3:ListBucket, S3 answers 403 for an object that is not there.', outcome: 'refused', cause: error });
   }
   return new AftercallError('STORAGE_UNAVAILABLE', message, { advice: 'It is tried again. Check AWS_ENDPOINT_URL, AWS_REGION and the network if it goes on.', cause: error });
 };
@@ -219,5 +244,14 @@ const explained = async <T>(doing: string, key: string, signal: AbortSignal | un
     return await work();
   } catch (error) {
     throw explain(doing, key, signal, error);
+  }
+};
+
+/** An object's bytes; a connection that breaks off on the way says what was read. */
+const readable = async function* (key: string, signal: AbortSignal | undefined, body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body;
+  } catch (error) {
+    throw explain('Reading', key, signal, error);
   }
 };
