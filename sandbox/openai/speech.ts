@@ -1,9 +1,20 @@
 /** What turns audio into words behind the transcription API. */
 export interface SpeechEngine {
-  /** @param audio a whole file in any format that ffmpeg reads */
-  hear(audio: Uint8Array, options: { language?: string }): Promise<Heard>;
+  /**
+   * @param audio a whole file in any format that ffmpeg reads
+   * @throws SampleRefused when a known voice's sample is too short or too long
+   */
+  hear(audio: Uint8Array, options: { language?: string; knownVoices?: KnownVoice[] }): Promise<Heard>;
   close(): Promise<void>;
 }
+
+/** A speaker by a sample of the voice. An engine that does not tell speakers apart ignores it. */
+export interface KnownVoice {
+  name: string;
+  sample: Uint8Array;
+}
+
+export class SampleRefused extends Error {}
 
 export interface Heard {
   /** What the server calls itself in `x-stt-provider`. */
