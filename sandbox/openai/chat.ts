@@ -3,17 +3,22 @@ import express from 'express';
 import { faultOf, type Sandbox } from '../server.ts';
 import { refuse } from './errors.ts';
 import { analyse, criteriaIn, factsOf, linesIn } from './reader.ts';
+import { faultOfSchema } from './strict-schema.ts';
 
 interface ChatRequest {
   model?: string;
   messages?: { role: string; content: string }[];
-  response_format?: { type: string; json_schema?: { name: string; schema: object } };
+  response_format?: { type: string; json_schema?: { name: string; strict?: boolean; schema: object } };
   prompt_cache_key?: string;
   max_completion_tokens?: number;
+  max_tokens?: number;
+  temperature?: number;
 }
 
 /** USD per million tokens. */
 const PRICE = { input: 0.25, cached: 0.025, output: 2 };
+/** They think before they answer, and take no `max_tokens` and no temperature. */
+const REASONING = /^(gpt-5|o\d)/;
 const tokensOf = (text: string): number => Math.ceil(text.length / 4);
 
 /**
@@ -26,10 +31,19 @@ export const chatRoute = ({ app, record }: Sandbox): void => {
   const served: { key: string; text: string }[] = [];
 
   app.post('/v1/chat/completions', express.json({ limit: '8mb' }), (request, response) => {
-    const { model, messages, response_format, prompt_cache_key = '' } = (request.body ?? {}) as ChatRequest;
+    const { model, messages, response_format, prompt_cache_key = '', max_completion_tokens, max_tokens, temperature = 1 } = (request.body ?? {}) as ChatRequest;
     if (!model) return refuse(response, 400, 'you must provide a model parameter', { param: 'model' });
     if (!messages?.length) return refuse(response, 400, 'messages is required', { param: 'messages' });
     if (response_format?.type !== 'json_schema' || !response_format.json_schema?.schema) return refuse(response, 400, 'This stand-in answers in a JSON schema only.', { param: 'response_format' });
+    if (REASONING.test(model) && max_tokens !== undefined) {
+      return refuse(response, 400, "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", { param: 'max_tokens', code: 'unsupported_parameter' });
+    }
+    if (REASONING.test(model) && temperature !== 1) {
+      return refuse(response, 400, `Unsupported value: 'temperature' does not support ${temperature} with this model. Only the default (1) value is supported.`, { param: 'temperature', code: 'unsupported_value' });
+    }
+    const { name, strict, schema } = response_format.json_schema;
+    const schemaFault = strict ? faultOfSchema(schema) : undefined;
+    if (schemaFault) return refuse(response, 400, `Invalid schema for response_format '${name}': ${schemaFault}`, { param: 'response_format' });
 
     // The schema is part of what a provider caches, ahead of the messages.
     const prompt = JSON.stringify(response_format.json_schema) + messages.map(({ role, content }) => `${role}:${content}\n`).join('');
@@ -42,13 +56,12 @@ export const chatRoute = ({ app, record }: Sandbox): void => {
     const lines = linesIn(prompt);
     const task = messages.findLast(({ role, content }) => role === 'user' && content.startsWith('TASK:'))?.content ?? '';
     const honest = task.startsWith('TASK: facts') ? { analysis: null, facts: factsOf(lines) } : { analysis: analyse(lines, criteriaIn(task)), facts: null };
-    const { content, finish, refusal } = act(fault, honest, lines.map((line) => line.text).join(' '));
+    const { content, finish, refusal } = cutAt(max_completion_tokens ?? max_tokens, act(fault, honest, lines.map((line) => line.text).join(' ')));
 
-    const requestId = `req_${randomUUID().replaceAll('-', '')}`;
     const input = tokensOf(prompt);
-    const output = tokensOf(content);
-    record('completion', { requestId, model, input, cached, output, microUsd: Math.round((input - cached) * PRICE.input + cached * PRICE.cached + output * PRICE.output) });
-    response.set('x-request-id', requestId).json({
+    const output = tokensOf(refusal ?? content);
+    record('completion', { requestId: response.get('x-request-id'), model, input, cached, output, microUsd: Math.round((input - cached) * PRICE.input + cached * PRICE.cached + output * PRICE.output) });
+    response.json({
       id: `chatcmpl-${randomUUID()}`,
       object: 'chat.completion',
       created: Math.floor(Date.now() / 1_000),
@@ -74,7 +87,15 @@ interface Honest {
   facts: { name: string; value: string; quote: string }[] | null;
 }
 
-const act = (fault: string | undefined, honest: Honest, transcript: string): { content: string; finish: string; refusal?: string } => {
+interface Said {
+  content: string;
+  finish: string;
+  refusal?: string;
+}
+
+const cutAt = (tokens: number | undefined, said: Said): Said => (tokens !== undefined && tokensOf(said.content) > tokens ? { ...said, content: said.content.slice(0, tokens * 4), finish: 'length' } : said);
+
+const act = (fault: string | undefined, honest: Honest, transcript: string): Said => {
   const content = JSON.stringify(honest);
   switch (fault) {
     case 'refusal':

@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto';
+import type { NextFunction, Request, Response } from 'express';
 import type { SampleCall } from '../calls/script.ts';
 import { type SandboxServer, startSandboxServer } from '../server.ts';
 import { chatRoute } from './chat.ts';
@@ -25,14 +27,20 @@ export const startOpenAI = async ({ port = 0, whisper, ...options }: OpenAIOptio
     'openai',
     (sandbox) => {
       sandbox.app.use('/v1', (request, response, next) => {
+        response.set('x-request-id', `req_${randomUUID().replaceAll('-', '')}`);
         if (request.get('authorization') === `Bearer ${OPENAI_KEY}`) return next();
         refuse(response, 401, 'Incorrect API key provided.', { code: 'invalid_api_key' });
       });
       sandbox.app.get('/v1/models', (_request, response) => {
-        response.json({ object: 'list', data: ['gpt-4o-transcribe-diarize', 'gpt-4o-transcribe', 'whisper-1', 'gpt-5-mini'].map((id) => ({ id, object: 'model', created: 0, owned_by: 'sandbox' })) });
+        response.json({ object: 'list', data: ['gpt-4o-transcribe-diarize', 'gpt-4o-transcribe', 'gpt-4o-mini-transcribe', 'whisper-1', 'gpt-5-mini'].map((id) => ({ id, object: 'model', created: 0, owned_by: 'sandbox' })) });
       });
       transcriptionRoute(sandbox, speech);
       chatRoute(sandbox);
+      sandbox.app.use('/v1', (request, response) => refuse(response, 404, `Invalid URL (${request.method} ${request.originalUrl})`));
+      sandbox.app.use((error: { status?: number }, _request: Request, response: Response, _next: NextFunction) => {
+        const unreadable = (error.status ?? 500) < 500;
+        refuse(response, error.status ?? 500, unreadable ? 'We could not parse the JSON body of your request.' : 'The server had an error while processing your request.', unreadable ? {} : { type: 'server_error' });
+      });
     },
     { port },
   );
