@@ -34,8 +34,8 @@ const BANDS = EDGES.length - 1;
 const BINS = EDGES.map((hz) => Math.round((hz * WINDOW) / RATE));
 /** Nothing sounds this far below the loudest step, in ln of energy: 35 dB. */
 const RANGE = 8;
-/** Mean energy of a sample at -60 dB of full scale. Below it nothing sounds at all. */
-const AUDIBLE = 32_768 ** 2 / 1e6;
+/** Mean energy of a sample at -75 dB of full scale. Below it nothing sounds at all. */
+const AUDIBLE = 32_768 ** 2 / 10 ** 7.5;
 
 /** @param audio a path, or a whole file */
 export const listen = async (ffmpegPath: string, audio: string | Uint8Array): Promise<Listening> => {
