@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Audio, AudioProbe } from '../adapters/audio/audio.ts';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
-import type { KnownSpeaker, SpeechResult, Transcriber } from '../adapters/stt/transcriber.ts';
+import type { SpeechResult, Transcriber } from '../adapters/stt/transcriber.ts';
 import type { Calls } from '../db/calls.ts';
 import type { Costs } from '../db/costs.ts';
 import type { Projects } from '../db/projects.ts';
@@ -17,6 +17,7 @@ import { AftercallError } from '../domain/errors.ts';
 import { transcriptKey } from '../domain/ids.ts';
 import { type SpokenPiece, toTurns, type Transcript } from '../domain/transcript.ts';
 import { signal } from './context.ts';
+import { isSampled, labelsOfPart, sampleVoices, type Voice } from './voices.ts';
 
 interface Dependencies {
   calls: Calls;
@@ -30,9 +31,6 @@ interface Dependencies {
 
 /** How a two-channel recording's channels are labelled when the source does not say: Webex's "channel1: Caller". */
 const DEFAULT_CHANNELS: ('agent' | 'customer')[] = ['customer', 'agent'];
-/** A sample of a speaker for the next part of a long call; the provider takes 2 to 10 s of at most four. */
-const SAMPLE_MS = { shortest: 2_000, longest: 9_000 };
-const MAX_KNOWN_SPEAKERS = 4;
 
 export const createTranscriptionActivities = (dependencies: Dependencies): Pick<LlmActivities, 'transcribe'> => {
   const { calls, objects, projects } = dependencies;
@@ -142,7 +140,7 @@ const hearTrack = async ({ audio, transcriber, costs, prices }: Dependencies, { 
   const parts = await audio.prepare(path, { directory: folder, ...transcriber.limits, signal: signal(), ...(channel === undefined ? {} : { channel }) });
   const results: SpeechResult[] = [];
   const pieces: SpokenPiece[] = [];
-  const samples = new Map<string, KnownSpeaker>();
+  const voices: Voice[] = [];
   for (const [index, part] of parts.entries()) {
     // What the answer depends on; the file itself is made anew at every try.
     const content = JSON.stringify({ sha256: recording.sha256, channel: channel ?? 'mix', startMs: part.startMs, language: language ?? 'any' });
@@ -154,7 +152,7 @@ const hearTrack = async ({ audio, transcriber, costs, prices }: Dependencies, { 
           durationMs: part.durationMs,
           signal: signal(),
           ...(language ? { language } : {}),
-          ...(samples.size > 0 ? { knownSpeakers: [...samples.values()] } : {}),
+          ...(voices.some(isSampled) ? { knownSpeakers: voices.filter(isSampled).map(({ name, samplePath }) => ({ name, samplePath })) } : {}),
         });
         const usage: Usage = {
           kind: 'stt',
@@ -174,9 +172,10 @@ const hearTrack = async ({ audio, transcriber, costs, prices }: Dependencies, { 
       },
     );
     results.push(result);
+    const labelOf = labelsOfPart(voices);
     for (const segment of result.segments) {
       pieces.push({
-        speaker: speaker ?? segment.speaker ?? UNNAMED,
+        speaker: speaker ?? (segment.speaker === undefined ? UNNAMED : labelOf(segment.speaker)),
         startMs: part.startMs + segment.startMs,
         endMs: part.startMs + segment.endMs,
         text: segment.text,
@@ -184,20 +183,9 @@ const hearTrack = async ({ audio, transcriber, costs, prices }: Dependencies, { 
         ...(segment.confidence === undefined ? {} : { confidence: segment.confidence }),
       });
     }
-    // Providers letter speakers anew in every part; samples carry them over.
-    if (index + 1 < parts.length && speaker === undefined && transcriber.tellsSpeakers) await sampleSpeakers(audio, part.path, folder, result, samples);
+    if (index + 1 < parts.length && speaker === undefined && transcriber.tellsSpeakers) await sampleVoices(audio, { path: part.path, folder, segments: result.segments, voices, labelOf, signal: signal() });
   }
   return { results, pieces };
-};
-
-const sampleSpeakers = async (audio: Audio, path: string, folder: string, { segments }: SpeechResult, samples: Map<string, KnownSpeaker>): Promise<void> => {
-  const longestFirst = segments.toSorted((a, b) => b.endMs - b.startMs - (a.endMs - a.startMs));
-  for (const { speaker, startMs, endMs } of longestFirst) {
-    if (speaker === undefined || samples.has(speaker) || samples.size >= MAX_KNOWN_SPEAKERS || endMs - startMs < SAMPLE_MS.shortest) continue;
-    const samplePath = join(folder, `speaker-${samples.size}.wav`);
-    await audio.clip(path, { startMs, endMs: Math.min(endMs, startMs + SAMPLE_MS.longest), outPath: samplePath, signal: signal() });
-    samples.set(speaker, { name: speaker, samplePath });
-  }
 };
 
 const today = (): string => new Date().toISOString().slice(0, 10);
