@@ -52,6 +52,7 @@ try {
   servers.push(
     await startOpenAI({
       ...files,
+      dataFolder,
       port: Number(values['port-openai']),
       ...(values.speech === 'whisper' ? { whisper: { pythonPath: values.python, modelPath: values['whisper-model']! } } : {}),
     }),

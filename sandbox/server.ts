@@ -1,7 +1,9 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
+import { type LedgerEntry, openLedger } from './ledger.ts';
 
 /**
  * What every stand-in shares: a real HTTP server, faults that can be switched on, and a ledger.
@@ -57,11 +59,7 @@ export interface Sandbox {
   ledger(): LedgerEntry[];
 }
 
-export interface LedgerEntry {
-  kind: string;
-  atMs: number;
-  [field: string]: unknown;
-}
+export type { LedgerEntry };
 
 /** The fault that this request met and that the server has to act out itself. */
 export const faultOf = (response: Response): Fault['effect'] | undefined => (response.locals as { fault?: Fault['effect'] }).fault;
@@ -71,16 +69,17 @@ export const faultOf = (response: Response): Fault['effect'] | undefined => (res
  *
  * @param build adds the routes
  * @param options.port 0 takes a free one
+ * @param options.dataFolder keeps the ledger, for the next start to go on with. Default: in memory
  */
 export const startSandboxServer = async (
   name: string,
   build: (sandbox: Sandbox) => void | Promise<void>,
-  { port = 0, host = '127.0.0.1' }: { port?: number; host?: string } = {},
+  { port = 0, host = '127.0.0.1', dataFolder }: { port?: number; host?: string; dataFolder?: string | undefined } = {},
 ): Promise<SandboxServer> => {
   const app = express();
   app.disable('x-powered-by');
   app.set('query parser', 'extended');
-  const ledger: LedgerEntry[] = [];
+  const ledger = openLedger(dataFolder && join(dataFolder, `${name}-ledger.jsonl`));
   const faults: (Required<Pick<Fault, 'times' | 'skip'>> & Fault)[] = [];
   const requests: SeenRequest[] = [];
 
@@ -95,7 +94,7 @@ export const startSandboxServer = async (
     response.status(204).end();
   });
   control.get('/faults', (_request, response) => void response.json(faults));
-  control.get('/ledger', (_request, response) => void response.json(ledger));
+  control.get('/ledger', (_request, response) => void response.json(ledger.entries));
   control.get('/requests', (_request, response) => void response.json(requests));
   app.use('/_sandbox', control);
 
@@ -134,8 +133,8 @@ export const startSandboxServer = async (
 
   await build({
     app,
-    record: (kind, entry) => void ledger.push({ kind, atMs: Date.now(), ...entry }),
-    ledger: () => ledger,
+    record: (kind, entry) => ledger.add({ kind, atMs: Date.now(), ...entry }),
+    ledger: () => ledger.entries,
   });
 
   const server = createServer(app);

@@ -16,12 +16,14 @@ export interface OpenAIOptions {
   calls: readonly SampleCall[];
   audioFolder: string;
   ffmpegPath: string;
+  /** Without it, the ledger lives in memory. */
+  dataFolder?: string;
   /** Transcribes with a local model instead of from the scripts. */
   whisper?: { pythonPath: string; modelPath: string };
 }
 
 /** A stand-in for OpenAI's API, or any server that speaks it: transcription and chat completions. */
-export const startOpenAI = async ({ port = 0, whisper, ...options }: OpenAIOptions): Promise<SandboxServer> => {
+export const startOpenAI = async ({ port = 0, dataFolder, whisper, ...options }: OpenAIOptions): Promise<SandboxServer> => {
   const speech = whisper ? await startWhisperSpeech(whisper) : createScriptedSpeech(options);
   const server = await startSandboxServer(
     'openai',
@@ -42,7 +44,7 @@ export const startOpenAI = async ({ port = 0, whisper, ...options }: OpenAIOptio
         refuse(response, error.status ?? 500, unreadable ? 'We could not parse the JSON body of your request.' : 'The server had an error while processing your request.', unreadable ? {} : { type: 'server_error' });
       });
     },
-    { port },
+    { port, dataFolder },
   );
   return {
     ...server,

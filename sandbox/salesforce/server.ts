@@ -11,7 +11,7 @@ export const SALESFORCE_CLIENT = { clientId: 'sandbox-salesforce-client', client
 
 export interface SalesforceOptions {
   port?: number;
-  /** Without it, records live in memory. */
+  /** Without it, records and ledger live in memory. */
   dataFolder?: string;
   /** PEM public key that JWT assertions are checked with. */
   publicKey?: string;
@@ -42,7 +42,7 @@ export const startSalesforce = async (options: SalesforceOptions = {}): Promise<
         response.json(records.all(request.params.object));
       });
     },
-    { port: options.port ?? 0 },
+    { port: options.port ?? 0, dataFolder: options.dataFolder },
   );
   address = server.url;
   return server;

@@ -58,7 +58,7 @@ export const startWebex = async (options: WebexOptions): Promise<SandboxServer> 
       subscriptionRoutes(sandbox, authorised);
       bulkRoute(sandbox, tasks, options.calls);
     },
-    options.port === undefined ? {} : { port: options.port },
+    { port: options.port ?? 0, dataFolder: options.dataFolder },
   );
   address = server.url;
   return server;

@@ -7,6 +7,7 @@ import { SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import { SEED } from '../../sandbox/salesforce/seed.ts';
 import { SALESFORCE_CLIENT, startSalesforce } from '../../sandbox/salesforce/server.ts';
 import type { SandboxServer } from '../../sandbox/server.ts';
+import { ledgerOf } from '../support/sandbox.ts';
 import { recordsOf, salesforceAt } from '../support/salesforce.ts';
 
 const never = new AbortController().signal;
@@ -43,6 +44,15 @@ describe('the stand-in for Salesforce', () => {
     expect(await salesforceAt(sandbox).createLead('k1', { lastName: 'Daniel', company: 'Harbour Ltd', note }, never)).toEqual({ leadId });
     // And a new record gets a new ID.
     expect(await salesforceAt(sandbox).createLead('k2', { lastName: 'Daniel', company: 'Harbour Ltd', note }, never)).not.toEqual({ leadId });
+  });
+
+  it('has not forgotten over a restart what it did', async () => {
+    await salesforceAt(sandbox).createLead('k1', { lastName: 'Daniel', company: 'Harbour Ltd', note }, never);
+    const before = await ledgerOf(sandbox);
+    expect(before.map(({ kind }) => kind)).toContain('lead_created');
+    await sandbox.close();
+    sandbox = await startSalesforce({ dataFolder: folder });
+    expect(await ledgerOf(sandbox)).toEqual(before);
   });
 
   it('takes up a folder of a time when it had fewer objects', async () => {
