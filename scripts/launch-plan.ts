@@ -1,11 +1,7 @@
 import { join } from 'node:path';
-import { OPENAI_KEY } from '../sandbox/openai/server.ts';
-import { MANAGED_ACCOUNTS_OWNER } from '../sandbox/salesforce/seed.ts';
-import { SALESFORCE_CLIENT } from '../sandbox/salesforce/server.ts';
-import { WEBEX_CLIENT } from '../sandbox/webex/server.ts';
+import { type SandboxUrls, SETTINGS_FOR } from '../sandbox/settings.ts';
 import { loadConfig, type SettingName } from '../src/config.ts';
 import type { LocalState } from './local-state.ts';
-import type { SandboxUrls } from './sandbox-process.ts';
 
 /** Settings by name; what is not set is not in it. */
 export type Settings = Record<string, string>;
@@ -79,24 +75,8 @@ export const planLaunch = (env: NodeJS.ProcessEnv, { folder, state }: { folder: 
 };
 
 /** The settings that lead to the stand-ins. */
-export const standInSettings = (standIns: StandIn[], { webex, openai, salesforce }: SandboxUrls, given: Settings): Settings => ({
-  ...(standIns.includes('webex')
-    ? {
-        WEBEX_BASE_URL: webex,
-        WEBEX_TOKEN_URL: `${webex}/v1/access_token`,
-        WEBEX_CLIENT_ID: WEBEX_CLIENT.clientId,
-        WEBEX_CLIENT_SECRET: WEBEX_CLIENT.clientSecret,
-        WEBEX_REFRESH_TOKEN: WEBEX_CLIENT.refreshToken,
-      }
-    : {}),
-  ...(standIns.includes('openai') ? { OPENAI_BASE_URL: `${openai}/v1`, OPENAI_API_KEY: OPENAI_KEY } : {}),
-  ...(standIns.includes('salesforce')
-    ? {
-        SFDC_URL: salesforce,
-        SFDC_CLIENT_ID: SALESFORCE_CLIENT.clientId,
-        SFDC_CLIENT_SECRET: SALESFORCE_CLIENT.clientSecret,
-        MANAGED_ACCOUNTS_OWNER,
-        CONSUMER_HOTLINE: given['CONSUMER_HOTLINE'] ?? '+65 6000 0199',
-      }
-    : {}),
-});
+export const standInSettings = (standIns: StandIn[], urls: SandboxUrls, given: Settings): Settings => {
+  const settings: Settings = Object.fromEntries(standIns.flatMap((name) => Object.entries(SETTINGS_FOR[name](urls[name]))));
+  // A number to tell callers is nothing of the stand-in's: one that is given stays.
+  return given['CONSUMER_HOTLINE'] && settings['CONSUMER_HOTLINE'] ? { ...settings, CONSUMER_HOTLINE: given['CONSUMER_HOTLINE'] } : settings;
+};

@@ -1,14 +1,9 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import type { SandboxUrls } from '../sandbox/settings.ts';
 import type { Child } from './keep-running.ts';
 import type { SandboxPorts } from './local-state.ts';
-
-export interface SandboxUrls {
-  webex: string;
-  openai: string;
-  salesforce: string;
-}
 
 export interface SandboxProcess extends Child {
   urls: SandboxUrls;

@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
-import { OPENAI_KEY, startOpenAI } from '../../sandbox/openai/server.ts';
-import { SALESFORCE_CLIENT, startSalesforce } from '../../sandbox/salesforce/server.ts';
-import { MANAGED_ACCOUNTS_OWNER } from '../../sandbox/salesforce/seed.ts';
+import { startOpenAI } from '../../sandbox/openai/server.ts';
+import { startSalesforce } from '../../sandbox/salesforce/server.ts';
 import type { Fault, LedgerEntry, SandboxServer } from '../../sandbox/server.ts';
-import { startWebex, WEBEX_CLIENT } from '../../sandbox/webex/server.ts';
+import { sandboxSettings } from '../../sandbox/settings.ts';
+import { startWebex } from '../../sandbox/webex/server.ts';
 import type { SampleCall } from '../../sandbox/calls/script.ts';
 
 /** The stand-ins, in this process, with the environment that points the product at them. */
@@ -27,27 +27,12 @@ export const startTestSandbox = async (folder: string, calls: readonly SampleCal
     webex,
     openai,
     salesforce,
-    env: sandboxEnv({ webex: webex.url, openai: openai.url, salesforce: salesforce.url }),
+    env: sandboxSettings({ webex: webex.url, openai: openai.url, salesforce: salesforce.url }),
     stop: async () => {
       await Promise.all([webex.close(), openai.close(), salesforce.close()]);
     },
   };
 };
-
-export const sandboxEnv = (urls: { webex: string; openai: string; salesforce: string }): Record<string, string> => ({
-  WEBEX_BASE_URL: urls.webex,
-  WEBEX_TOKEN_URL: `${urls.webex}/v1/access_token`,
-  WEBEX_CLIENT_ID: WEBEX_CLIENT.clientId,
-  WEBEX_CLIENT_SECRET: WEBEX_CLIENT.clientSecret,
-  WEBEX_REFRESH_TOKEN: WEBEX_CLIENT.refreshToken,
-  OPENAI_BASE_URL: `${urls.openai}/v1`,
-  OPENAI_API_KEY: OPENAI_KEY,
-  SFDC_URL: urls.salesforce,
-  SFDC_CLIENT_ID: SALESFORCE_CLIENT.clientId,
-  SFDC_CLIENT_SECRET: SALESFORCE_CLIENT.clientSecret,
-  MANAGED_ACCOUNTS_OWNER,
-  CONSUMER_HOTLINE: '+65 6000 0199',
-});
 
 /** Switches faults on. They are used up by the requests that meet them. */
 export const addFaults = async (server: SandboxServer, ...faults: Fault[]): Promise<void> => {

@@ -1,0 +1,33 @@
+import { OPENAI_KEY } from './openai/server.ts';
+import { MANAGED_ACCOUNTS_OWNER } from './salesforce/seed.ts';
+import { SALESFORCE_CLIENT } from './salesforce/server.ts';
+import { WEBEX_CLIENT } from './webex/server.ts';
+
+/** The stand-ins, and where each listens. */
+export interface SandboxUrls {
+  webex: string;
+  openai: string;
+  salesforce: string;
+}
+
+/** What leads the product to each stand-in: its address and the credentials that it takes. */
+export const SETTINGS_FOR: { [Name in keyof SandboxUrls]: (url: string) => Record<string, string> } = {
+  webex: (url) => ({
+    WEBEX_BASE_URL: url,
+    WEBEX_TOKEN_URL: `${url}/v1/access_token`,
+    WEBEX_CLIENT_ID: WEBEX_CLIENT.clientId,
+    WEBEX_CLIENT_SECRET: WEBEX_CLIENT.clientSecret,
+    WEBEX_REFRESH_TOKEN: WEBEX_CLIENT.refreshToken,
+  }),
+  openai: (url) => ({ OPENAI_BASE_URL: `${url}/v1`, OPENAI_API_KEY: OPENAI_KEY }),
+  salesforce: (url) => ({
+    SFDC_URL: url,
+    SFDC_CLIENT_ID: SALESFORCE_CLIENT.clientId,
+    SFDC_CLIENT_SECRET: SALESFORCE_CLIENT.clientSecret,
+    MANAGED_ACCOUNTS_OWNER,
+    CONSUMER_HOTLINE: '+65 6000 0199',
+  }),
+};
+
+/** All of them together. */
+export const sandboxSettings = (urls: SandboxUrls): Record<string, string> => ({ ...SETTINGS_FOR.webex(urls.webex), ...SETTINGS_FOR.openai(urls.openai), ...SETTINGS_FOR.salesforce(urls.salesforce) });
