@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { createKeyRing } from './crypto/key-ring.ts';
+import { QUEUES } from './domain/activities.ts';
 import { messageOf } from './domain/errors.ts';
 import type { Pace } from './domain/messages.ts';
 import { DEFAULT_SETTINGS, type ProjectSettings } from './domain/settings.ts';
@@ -19,6 +21,10 @@ const duration = z
   .string()
   .regex(/^\d+(s|m|h|d)$/, 'must be a whole number followed by s, m, h or d, e.g. 15m')
   .transform((value) => Number.parseInt(value, 10) * { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[value.at(-1) as 's' | 'm' | 'h' | 'd']);
+
+const someTime = duration.refine((ms) => ms > 0, 'must be longer than nothing');
+/** Only its shape: Temporal reads the rest. */
+const cron = text.refine((value) => value.startsWith('@') || [5, 6, 7].includes(value.replace(/#.*/, '').replace(/^(CRON_)?TZ=\S+/, '').trim().split(/\s+/).length), 'must be a cron expression of 5 to 7 fields, or @hourly and the like');
 
 interface Setting<S extends z.ZodType = z.ZodType> {
   schema: S;
@@ -119,8 +125,8 @@ export const SETTINGS = {
   HEARTBEAT_TIMEOUT: setting(duration, { group: 'API and worker', about: 'A worker silent for this long is taken for dead and its step is tried again.', default: '30s' }),
   LOG_LEVEL: setting(z.enum(['debug', 'info', 'warn', 'error']), { group: 'API and worker', about: 'debug, info, warn or error.', default: 'info' }),
 
-  INGEST_EVERY: setting(duration, { group: 'Schedule', about: 'How often a window is read. Ignored with INGEST_CRON.', default: '15m' }),
-  INGEST_CRON: setting(text, { group: 'Schedule', about: 'Cron expression instead of an interval, in UTC.', optional: true }),
+  INGEST_EVERY: setting(someTime, { group: 'Schedule', about: 'How often a window is read. Ignored with INGEST_CRON.', default: '15m' }),
+  INGEST_CRON: setting(cron, { group: 'Schedule', about: 'Cron expression instead of an interval, in UTC.', optional: true }),
   INGEST_OVERLAP: setting(z.enum(['skip', 'buffer_one', 'buffer_all', 'allow_all']), { group: 'Schedule', about: 'What happens when a window is due while one runs.', default: 'buffer_one' }),
   INGEST_CATCHUP: setting(duration, { group: 'Schedule', about: 'Windows missed longer ago than this are not made up for.', default: '1d' }),
   INGEST_SETTLE: setting(duration, { group: 'Schedule', about: 'How long a run waits for its calls before it reports the rest as in progress.', default: '10m' }),
@@ -194,6 +200,13 @@ const crossChecks = (config: Partial<Config>): string[] => {
   if (warehouse === 'duckdb' && config.S3_BUCKET) problems.push('WAREHOUSE=duckdb reads a folder, but the objects are in S3. Use athena.');
   if (!config.SFDC_CLIENT_SECRET && !(config.SFDC_USERNAME && config.SFDC_PRIVATE_KEY)) {
     problems.push('Salesforce sign-in needs SFDC_CLIENT_SECRET (client credentials), or SFDC_USERNAME and SFDC_PRIVATE_KEY (JWT).');
+  }
+  const unknown = (config.WORKER_QUEUES ?? '').split(',').map((name) => name.trim()).filter((name) => name !== '' && !(QUEUES as readonly string[]).includes(name));
+  if (unknown.length > 0) problems.push(`WORKER_QUEUES names ${unknown.map((name) => `"${name}"`).join(', ')}, but there are only ${QUEUES.join(', ')}.`);
+  try {
+    if (config.AFTERCALL_KEYS) createKeyRing(config.AFTERCALL_KEYS);
+  } catch (error) {
+    problems.push(messageOf(error));
   }
   for (const pattern of config.BRN_FORMATS?.split(/\s+/) ?? []) {
     try {

@@ -28,4 +28,18 @@ describe('configuration', () => {
     expect(() => loadConfig(broken)).toThrow(/BRN_FORMATS/);
     expect(() => loadConfig(broken)).not.toThrow(/short-secret/);
   });
+
+  const refused: [string, string, RegExp][] = [
+    ['AFTERCALL_KEYS', 'k1:too-short', /AFTERCALL_KEYS(?!.*too-short)/],
+    ['WORKER_QUEUES', 'workflows, crn', /WORKER_QUEUES names "crn", but there are only workflows, recordings, llm, crm/],
+    ['INGEST_EVERY', '0s', /INGEST_EVERY must be longer than nothing/],
+    ['INGEST_CRON', 'every morning', /INGEST_CRON must be a cron expression/],
+  ];
+  it.each(refused)('refuses %s=%s before anything is started', (name, value, message) => {
+    expect(() => loadConfig({ ...complete, [name]: value })).toThrow(message);
+  });
+
+  it.each(['*/15 8-18 * * 1-5', '0 6 * * * # every morning', '@hourly', 'CRON_TZ=Asia/Singapore 0 6 * * *'])('takes the cron expression %s', (expression) => {
+    expect(loadConfig({ ...complete, INGEST_CRON: expression }).INGEST_CRON).toBe(expression);
+  });
 });
