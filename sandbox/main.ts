@@ -1,77 +1,118 @@
+import { createPublicKey } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from './calls/index.ts';
 import { startOpenAI } from './openai/server.ts';
-import { startSalesforce } from './salesforce/server.ts';
+import { SALESFORCE_CLIENT, startSalesforce } from './salesforce/server.ts';
 import type { SandboxServer } from './server.ts';
+import { sandboxSettings, type SandboxUrls } from './settings.ts';
 import { startWebex } from './webex/server.ts';
 
 /**
  * The stand-ins as a program: `npm run sandbox`.
  *
- * Prints one line of JSON with the servers' addresses on standard output when all are up, and ends on
- * SIGINT, SIGTERM, or when its standard input is closed by whoever started it with `--attached`.
+ * Prints one line of JSON with the servers' addresses on standard output when all are up, and to whoever runs it
+ * by hand the settings that lead to them on standard error. Ends on SIGINT, SIGTERM, or when its standard input
+ * is closed by whoever started it with `--attached`.
  */
 const HELP = `Usage: npm run sandbox -- [options]
-  --data DIR           where it keeps its state            (.aftercall/sandbox)
-  --port-webex N       --port-openai N   --port-salesforce N   (a free one)
+
+  --data DIR           where it keeps its state                  (.aftercall/sandbox)
+  --port-webex N       --port-openai N   --port-salesforce N     (a free one)
   --speech MODE        script: known calls are answered from their scripts; whisper: local recognition
-  --whisper-model DIR  a faster-whisper model folder       --python PATH   a Python that has faster-whisper
-  --ffmpeg PATH        the ffmpeg program                  (ffmpeg)
-  --attached           end when standard input closes`;
+  --whisper-model DIR  a faster-whisper model folder
+  --python PATH        a Python that has faster-whisper          (python3)
+  --ffmpeg PATH        the ffmpeg program                        (ffmpeg)
+  --salesforce-jwt-key FILE
+                       public key or certificate (PEM) whose private key signs in to Salesforce by JWT
+  --attached           end when standard input closes
+  --help`;
 
-const { values } = parseArgs({
-  options: {
-    data: { type: 'string', default: '.aftercall/sandbox' },
-    'port-webex': { type: 'string', default: '0' },
-    'port-openai': { type: 'string', default: '0' },
-    'port-salesforce': { type: 'string', default: '0' },
-    speech: { type: 'string', default: 'script' },
-    'whisper-model': { type: 'string' },
-    python: { type: 'string', default: 'python3' },
-    ffmpeg: { type: 'string', default: process.env['FFMPEG_PATH'] ?? 'ffmpeg' },
-    attached: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
-});
+const fail = (why: string, code: number): never => {
+  process.stderr.write(`${why}\n`);
+  process.exit(code);
+};
+const refuse = (why: string): never => fail(`${why}\n\n${HELP}`, 2);
 
+const readArguments = () =>
+  parseArgs({
+    options: {
+      data: { type: 'string', default: '.aftercall/sandbox' },
+      'port-webex': { type: 'string', default: '0' },
+      'port-openai': { type: 'string', default: '0' },
+      'port-salesforce': { type: 'string', default: '0' },
+      speech: { type: 'string', default: 'script' },
+      'whisper-model': { type: 'string' },
+      python: { type: 'string', default: 'python3' },
+      ffmpeg: { type: 'string', default: process.env['FFMPEG_PATH'] || 'ffmpeg' },
+      'salesforce-jwt-key': { type: 'string' },
+      attached: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  }).values;
+type Arguments = ReturnType<typeof readArguments>;
+
+const parsed = (): Arguments => {
+  try {
+    return readArguments();
+  } catch (error) {
+    return refuse((error as Error).message);
+  }
+};
+
+const port = (values: Arguments, name: 'port-webex' | 'port-openai' | 'port-salesforce'): number => {
+  const text = values[name];
+  return /^\d+$/.test(text) && Number(text) <= 65_535 ? Number(text) : refuse(`--${name} is a number from 0 to 65535, not "${text}".`);
+};
+
+const publicKey = (file: string): string => {
+  try {
+    return createPublicKey(readFileSync(file)).export({ type: 'spki', format: 'pem' }).toString();
+  } catch (error) {
+    return refuse(`--salesforce-jwt-key ${file} holds no key that can be read: ${(error as Error).message}`);
+  }
+};
+
+const values = parsed();
 if (values.help) {
   process.stdout.write(`${HELP}\n`);
   process.exit(0);
 }
-if (values.speech !== 'script' && values.speech !== 'whisper') fail(`--speech is script or whisper, not "${values.speech}".`);
-if (values.speech === 'whisper' && !values['whisper-model']) fail('--speech whisper needs --whisper-model DIR.');
+if (values.speech !== 'script' && values.speech !== 'whisper') refuse(`--speech is script or whisper, not "${values.speech}".`);
+if (values.speech === 'whisper' && !values['whisper-model']) refuse('--speech whisper needs --whisper-model DIR.');
+const ports = { webex: port(values, 'port-webex'), openai: port(values, 'port-openai'), salesforce: port(values, 'port-salesforce') };
+const jwtKey = values['salesforce-jwt-key'] === undefined ? undefined : publicKey(values['salesforce-jwt-key']);
 
-const dataFolder = resolve(values.data);
-await mkdir(dataFolder, { recursive: true });
-const files = { calls: SAMPLE_CALLS, audioFolder: AUDIO_FOLDER, ffmpegPath: values.ffmpeg };
 const servers: SandboxServer[] = [];
-try {
-  servers.push(await startWebex({ ...files, dataFolder, port: Number(values['port-webex']) }));
-  servers.push(
-    await startOpenAI({
-      ...files,
-      dataFolder,
-      port: Number(values['port-openai']),
-      ...(values.speech === 'whisper' ? { whisper: { pythonPath: values.python, modelPath: values['whisper-model']! } } : {}),
-    }),
-  );
-  servers.push(await startSalesforce({ dataFolder, port: Number(values['port-salesforce']) }));
-} catch (error) {
-  fail(`The sandbox did not start: ${error instanceof Error ? error.message : String(error)}`);
-}
-process.stdout.write(`${JSON.stringify(Object.fromEntries(servers.map(({ name, url }) => [name, url])))}\n`);
-for (const { name, url } of servers) process.stderr.write(`sandbox ${name.padEnd(10)} ${url}\n`);
-
+let stopping = false;
 const stop = (): void => {
+  if (stopping) return;
+  stopping = true;
   void Promise.all(servers.map((server) => server.close())).then(() => process.exit(0));
 };
-process.once('SIGINT', stop);
-process.once('SIGTERM', stop);
+process.on('SIGINT', stop);
+process.on('SIGTERM', stop);
 if (values.attached) process.stdin.on('end', stop).on('error', stop).resume();
 
-function fail(why: string): never {
-  process.stderr.write(`${why}\n`);
-  process.exit(2);
+try {
+  const dataFolder = resolve(values.data);
+  await mkdir(dataFolder, { recursive: true });
+  const files = { calls: SAMPLE_CALLS, audioFolder: AUDIO_FOLDER, ffmpegPath: values.ffmpeg, dataFolder };
+  servers.push(await startWebex({ ...files, port: ports.webex }));
+  const whisper = values.speech === 'whisper' ? { whisper: { pythonPath: values.python, modelPath: values['whisper-model']! } } : {};
+  servers.push(await startOpenAI({ ...files, port: ports.openai, ...whisper }));
+  servers.push(await startSalesforce({ dataFolder, port: ports.salesforce, ...(jwtKey ? { publicKey: jwtKey } : {}) }));
+} catch (error) {
+  fail(`The sandbox did not start: ${error instanceof Error ? error.message : String(error)}`, 1);
+}
+
+const urls = Object.fromEntries(servers.map(({ name, url }) => [name, url])) as unknown as SandboxUrls;
+process.stdout.write(`${JSON.stringify(urls)}\n`);
+for (const { name, url } of servers) process.stderr.write(`sandbox ${name.padEnd(10)} ${url}\n`);
+if (!values.attached) {
+  process.stderr.write('\n# These settings lead to it; npm start takes them from its environment, or from a file with --env.\n');
+  for (const [name, value] of Object.entries(sandboxSettings(urls))) process.stderr.write(`${name}="${value}"\n`);
+  if (jwtKey) process.stderr.write(`SFDC_USERNAME="${SALESFORCE_CLIENT.username}"\n# SFDC_PRIVATE_KEY: the private key that belongs to it, or its file\n`);
 }
