@@ -6,15 +6,17 @@ import { fileURLToPath } from 'node:url';
 import { ffmpeg, motoServer, say, temporalCli } from './programs/index.ts';
 
 /**
- * Everything that `npm test` checks: types, lint, and all tests, with the programs that they need found or
+ * Everything that `npm test` checks: types, lint, the documented settings, and all tests, with the programs that they need found or
  * fetched first. Ends with one line `N passed, N failed`. Arguments go to Jest: names of test files.
  */
 const root = fileURLToPath(new URL('../', import.meta.url));
 const args = process.argv.slice(2);
 
-const run = (command: string, commandArgs: string[], env: Record<string, string> = {}): Promise<number> =>
+const installed = (command: string): string => join(root, 'node_modules', '.bin', command);
+
+const run = (program: string, programArgs: string[], env: Record<string, string> = {}): Promise<number> =>
   new Promise((resolve) => {
-    const child = spawn(join(root, 'node_modules', '.bin', command), commandArgs, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
+    const child = spawn(program, programArgs, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
     child.once('exit', (code) => resolve(code ?? 1));
     child.once('error', () => resolve(1));
   });
@@ -29,8 +31,9 @@ const check = async (name: string, work: () => Promise<number>): Promise<void> =
 
 const env = { TEMPORAL_CLI: await temporalCli(), FFMPEG_PATH: await ffmpeg(), MOTO_SERVER: await motoServer() };
 if (args.length === 0) {
-  await check('type check', () => run('tsc', ['-p', '.']));
-  await check('lint', () => run('eslint', ['.']));
+  await check('type check', () => run(installed('tsc'), ['-p', '.']));
+  await check('lint', () => run(installed('eslint'), ['.']));
+  await check('settings as documented', () => run(process.execPath, ['scripts/write-env-example.ts', '--check']));
 }
 
 say('\n== tests');
@@ -38,7 +41,7 @@ const folder = await mkdtemp(join(tmpdir(), 'aftercall-jest-'));
 const outputFile = join(folder, 'results.json');
 // Tests that need a browser or a speech model name themselves: `npm test -- test/browser`.
 const extra = args.some((arg) => /browser|speech/.test(arg)) ? [] : ['--testPathIgnorePatterns', '/node_modules/', '/test/browser/', '/test/speech/'];
-const code = await run('jest', [...extra, '--maxWorkers=2', '--json', `--outputFile=${outputFile}`, ...(args.length > 0 ? ['--', ...args] : [])], {
+const code = await run(installed('jest'), [...extra, '--maxWorkers=2', '--json', `--outputFile=${outputFile}`, ...(args.length > 0 ? ['--', ...args] : [])], {
   ...env,
   NODE_OPTIONS: '--experimental-vm-modules --disable-warning=ExperimentalWarning',
 });
