@@ -37,17 +37,23 @@ const readArguments = () =>
   });
 type Arguments = ReturnType<typeof readArguments>['values'];
 
-const time = (name: string, text: string | undefined): Date => {
-  const at = new Date(text ?? '');
+const time = (name: string, text = ''): Date => {
   // Without a zone it would mean something else on every machine.
-  if (!text || Number.isNaN(at.getTime()) || !/(Z|[+-]\d\d:?\d\d)$/.test(text)) throw new UsageError(`--${name} needs a time with its zone, e.g. 2026-11-20T08:00:00Z.`);
+  const [, day] = /^(\d{4}-\d\d-\d\d)T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)$/.exec(text) ?? [];
+  const at = new Date(text);
+  // 30 February would be taken for 2 March.
+  if (!day || Number.isNaN(at.getTime()) || new Date(day).toISOString().slice(0, 10) !== day) {
+    throw new UsageError(`--${name} needs a time with its zone, e.g. 2026-11-20T08:00:00Z${text ? `, not "${text}"` : ''}.`);
+  }
   return at;
 };
+
+const span = (ms: number): string => (ms % 3_600_000 === 0 ? `${ms / 3_600_000} h` : ms % 60_000 === 0 ? `${ms / 60_000} min` : `${ms / 1_000} s`);
 
 const show = (view: ScheduleView): string =>
   [
     `${view.id}: ${view.paused ? `paused (${view.note ?? 'no note'})` : 'active'}, ${view.spec}`,
-    `when one is running: ${view.overlap}; windows missed up to ${view.catchupWindowMs / 3_600_000} h ago are made up for`,
+    `when one is running: ${view.overlap}; windows missed up to ${span(view.catchupWindowMs)} ago are made up for`,
     `missed ${view.missed}, skipped ${view.skipped}, running ${view.buffered}`,
     'next:',
     ...view.nextRuns.slice(0, 3).map((at) => `  ${at}`),
@@ -57,11 +63,12 @@ const show = (view: ScheduleView): string =>
 
 const main = async (): Promise<void> => {
   const { values, positionals } = orUsage(readArguments);
-  const [verb] = positionals;
+  const [verb, ...more] = positionals;
   if (values.help || !verb) {
     process.stdout.write(`${HELP}\n`);
     return;
   }
+  if (more.length > 0) throw new UsageError(`One thing at a time: "${verb}" takes no "${more.join(' ')}". Try --help.`);
   const act = actionOf(verb, values);
   const config = loadConfig(await localEnvironment(values.data));
   say(`Temporal at ${config.TEMPORAL_ADDRESS}, namespace ${config.TEMPORAL_NAMESPACE}`);
@@ -115,6 +122,6 @@ main().then(
   (error: unknown) => {
     say(`${error instanceof Error ? error.message : String(error)}${isAftercallError(error) ? ` ${error.advice}` : ''}`);
     if (error instanceof ConfigError) say('Set them, or name the folder of a running `npm start` with --data.');
-    process.exit(error instanceof ConfigError || error instanceof UsageError ? 2 : 1);
+    process.exit(error instanceof ConfigError || error instanceof UsageError || (isAftercallError(error) && error.code === 'CONFIG_INVALID') ? 2 : 1);
   },
 );

@@ -1,4 +1,4 @@
-import { type Client, ScheduleAlreadyRunning, type ScheduleOptions, ScheduleNotFoundError, ScheduleOverlapPolicy } from '@temporalio/client';
+import { type Client, ScheduleAlreadyRunning, type ScheduleDescription, type ScheduleOptions, ScheduleNotFoundError, ScheduleOverlapPolicy } from '@temporalio/client';
 import type { Config } from '../config.ts';
 import { queueName } from '../domain/activities.ts';
 import { AftercallError } from '../domain/errors.ts';
@@ -30,6 +30,13 @@ export interface ScheduleView {
   buffered: number;
 }
 
+/** Temporal takes a cron expression apart and gives back its comment only; what was written stands there. */
+const withItself = (cron: string): string => (cron.includes('#') || cron.startsWith('@every') ? cron : `${cron} # ${cron}`);
+
+/** When it is due, as it stands in Temporal. */
+const timetable = ({ calendars = [], intervals = [] }: ScheduleDescription['spec']): string =>
+  [...calendars.map(({ comment }) => `cron ${comment ?? 'by its calendar'} (UTC)`), ...intervals.map(({ every }) => `every ${every / 60_000} min`)].join(', ');
+
 export type Schedules = ReturnType<typeof createSchedules>;
 
 /** The Schedule of one project's source. */
@@ -53,7 +60,7 @@ export const createSchedules = ({
   const input: IngestWindowInput = { project, source, minutesBack, settleMs: config.INGEST_SETTLE, pace };
 
   const spec = config.INGEST_CRON
-    ? { cronExpressions: [config.INGEST_CRON], timezone: 'UTC' }
+    ? { cronExpressions: [withItself(config.INGEST_CRON)], timezone: 'UTC' }
     : { intervals: [{ every: config.INGEST_EVERY }] };
   const action: ScheduleOptions['action'] = {
     type: 'startWorkflow',
@@ -76,19 +83,30 @@ export const createSchedules = ({
       throw error;
     });
 
+  /** The client's word for a timetable that the server does not take is a TypeError. */
+  const asRefused = (error: unknown): unknown => {
+    if (!(error instanceof TypeError)) return error;
+    const [name, value] = config.INGEST_CRON ? ['INGEST_CRON', config.INGEST_CRON] : ['INGEST_EVERY', `${config.INGEST_EVERY / 1_000}s`];
+    return new AftercallError('CONFIG_INVALID', `Temporal refuses ${name} "${value}": ${error.message}.`, { advice: `Mend ${name}; the schedule is as it was.`, cause: error });
+  };
+
   return {
     id,
 
-    /** Creates the schedule, or brings an existing one in line with the settings. Whether it is paused stays as it is. */
+    /**
+     * Creates the schedule, or brings an existing one in line with the settings. Whether it is paused stays as it is.
+     *
+     * @throws CONFIG_INVALID when Temporal does not take the timetable
+     */
     async apply(): Promise<'created' | 'updated'> {
       try {
         await client.schedule.create({ scheduleId: id, spec, action, policies });
         return 'created';
       } catch (error) {
-        if (!(error instanceof ScheduleAlreadyRunning)) throw error;
-        await handle.update((previous) => ({ ...previous, spec, action: action, policies }));
-        return 'updated';
+        if (!(error instanceof ScheduleAlreadyRunning)) throw asRefused(error);
       }
+      await handle.update((previous) => ({ ...previous, spec, action, policies })).catch((error: unknown) => Promise.reject(asRefused(error)));
+      return 'updated';
     },
 
     pause: (note: string): Promise<void> => orExplain(handle.pause(note)),
@@ -116,7 +134,7 @@ export const createSchedules = ({
         id,
         paused: found.state.paused,
         ...(found.state.note ? { note: found.state.note } : {}),
-        spec: config.INGEST_CRON ? `cron ${config.INGEST_CRON} (UTC)` : `every ${config.INGEST_EVERY / 60_000} min`,
+        spec: timetable(found.spec),
         overlap: String(found.policies.overlap ?? policies.overlap).toLowerCase(),
         catchupWindowMs: found.policies.catchupWindow ?? config.INGEST_CATCHUP,
         nextRuns: found.info.nextActionTimes.map((at) => at.toISOString()),

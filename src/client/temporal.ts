@@ -21,7 +21,7 @@ export const connectionOptions = (config: TemporalConfig): { address: string; tl
 /** Connects to Temporal. @throws UPSTREAM_UNAVAILABLE naming the address */
 export const connectTemporal = async (config: TemporalConfig, dataConverter: DataConverter): Promise<Client> => {
   const connection = await Connection.connect({ ...connectionOptions(config), connectTimeout: '10s' }).catch((error: unknown) => {
-    throw new AftercallError('UPSTREAM_UNAVAILABLE', `Connecting to Temporal at ${config.TEMPORAL_ADDRESS} failed: ${messageOf(error)}`, {
+    throw new AftercallError('UPSTREAM_UNAVAILABLE', `Connecting to Temporal at ${config.TEMPORAL_ADDRESS} failed: ${messageOf(error)}.`, {
       advice: 'Check TEMPORAL_ADDRESS, and that the server is up.',
       cause: error,
     });
