@@ -176,7 +176,7 @@ const checkRetention = async ({ wiring }: App, config: Config, ownTemporal: bool
   const retentionMs = await namespaceRetentionMs(wiring.temporal);
   if (retentionMs >= windowMs) return;
   say(
-    `WARNING: namespace ${config.TEMPORAL_NAMESPACE} keeps closed workflows for ${retentionMs / DAY_MS} days, the window reaches back ${windowMs / DAY_MS}. ` +
+    `WARNING: namespace ${config.TEMPORAL_NAMESPACE} keeps closed workflows for ${span(retentionMs)}, the window reaches back ${span(windowMs)}. ` +
       'Older calls are told apart by the database alone. Raise the retention: temporal operator namespace update --retention ' +
       `${Math.ceil(windowMs / DAY_MS) + 1}d ${config.TEMPORAL_NAMESPACE}`,
   );
@@ -199,6 +199,8 @@ const oneWindow = async ({ wiring: { runs, schedules, temporal } }: App, signal:
   const handle = await schedules.runWindow({ workflowId: `ingest/${DEFAULT_PROJECT}/${DEFAULT_SOURCE}/start-${new Date().toISOString().slice(0, 19)}Z` });
   return (await handle.result()) as ExecutionReport;
 };
+
+const span = (ms: number): string => (ms < 2 * DAY_MS ? `${Math.round(ms / 360_000) / 10} h` : `${Math.round((ms / DAY_MS) * 10) / 10} days`);
 
 const showPlaces = (config: Config, app: App, folder: string): void => {
   const places: Record<string, string | undefined> = {
@@ -271,7 +273,7 @@ const run = async (): Promise<number> => {
     return await Promise.race([main(options).then(() => 0), asked]);
   } catch (error) {
     say(`${error instanceof Error ? error.message : String(error)}${isAftercallError(error) ? ` ${error.advice}` : ''}`);
-    return error instanceof ConfigError || error instanceof UsageError ? 2 : 1;
+    return error instanceof ConfigError || error instanceof UsageError || (isAftercallError(error) && error.code === 'CONFIG_INVALID') ? 2 : 1;
   }
 };
 
