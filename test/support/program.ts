@@ -64,18 +64,26 @@ export const startProgram = (script: 'start' | 'sandbox' | 'schedule', { args = 
 /** Runs one to its end. */
 export const runProgram = (...start: Parameters<typeof startProgram>): Promise<Ended> => startProgram(...start).ended;
 
+/** A process that was not started by the test itself. */
 export interface Descendant {
   pid: number;
   command: string;
 }
 
+const allProcesses = async (): Promise<(Descendant & { parent: number })[]> => {
+  const { stdout } = await promisify(execFile)('ps', ['-A', '-ww', '-o', 'pid=,ppid=,args='], { maxBuffer: 1e7 });
+  return stdout.split('\n').flatMap((line) => {
+    const [, pid, parent, command] = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line) ?? [];
+    return pid ? [{ pid: Number(pid), parent: Number(parent), command: command! }] : [];
+  });
+};
+
 /** Every process below another, by whatever way it came there. */
 export const descendantsOf = async (pid: number): Promise<Descendant[]> => {
-  const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=,args='], { maxBuffer: 1e7 });
-  const all = stdout.split('\n').flatMap((line) => {
-    const [, id, parent, command] = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line) ?? [];
-    return id ? [{ pid: Number(id), parent: Number(parent), command: command! }] : [];
-  });
-  const below = (parent: number): Descendant[] => all.filter((process) => process.parent === parent).flatMap((process) => [{ pid: process.pid, command: process.command }, ...below(process.pid)]);
+  const all = await allProcesses();
+  const below = (above: number): Descendant[] => all.filter(({ parent }) => parent === above).flatMap((child) => [child, ...below(child.pid)]);
   return below(pid);
 };
+
+/** Every process that was started with a path in its arguments, whoever its parent is by now. */
+export const processesNaming = async (path: string): Promise<Descendant[]> => (await allProcesses()).filter(({ command }) => command.includes(path));
