@@ -30,6 +30,11 @@ interface KeepRunning {
 export const keepRunning = ({ name, child, again, onStart, limit = 3, withinMs = 60_000 }: KeepRunning): KeptChild => {
   let current = child;
   let stopping = false;
+  let starting: Promise<void> | undefined;
+  const startAgain = async (): Promise<void> => {
+    current = await again();
+    await onStart?.(current);
+  };
   const ends: number[] = [];
   const watch = async (): Promise<never> => {
     for (;;) {
@@ -39,12 +44,7 @@ export const keepRunning = ({ name, child, again, onStart, limit = 3, withinMs =
       ends.push(now);
       if (ends.filter((at) => now - at < withinMs).length >= limit) throw new Error(`${name} ended ${limit} times within ${withinMs / 1_000} s.`);
       say(`${name} ended unexpectedly, starting it again`);
-      current = await again();
-      if (stopping) {
-        await current.stop();
-        return new Promise(() => {});
-      }
-      await onStart?.(current);
+      await (starting = startAgain());
     }
   };
   const lost = watch();
@@ -54,6 +54,8 @@ export const keepRunning = ({ name, child, again, onStart, limit = 3, withinMs =
     lost,
     stop: async () => {
       stopping = true;
+      // One that is on its way has to be there before it can be ended.
+      await starting?.catch(() => {});
       await current.stop();
     },
   };
