@@ -37,6 +37,8 @@ export interface Fault {
     | { kind: 'drop_before' }
     /** Does everything, then closes the connection instead of answering. */
     | { kind: 'drop_after' }
+    /** Does everything, and answers so much later. */
+    | { kind: 'late'; byMs: number }
     /** Never answers. */
     | { kind: 'hang' }
     /** Left to the server: it reads `faultOf(response)`. */
@@ -123,6 +125,15 @@ export const startSandboxServer = async (
         };
         response.write = () => true;
         return next();
+      case 'late': {
+        const { byMs } = fault.effect as Extract<Fault['effect'], { kind: 'late' }>;
+        const end = response.end.bind(response) as (...body: unknown[]) => Response;
+        response.end = ((...body: unknown[]) => {
+          setTimeout(() => end(...body), byMs);
+          return response;
+        }) as Response['end'];
+        return next();
+      }
       case 'hang':
         return;
       default:

@@ -123,6 +123,9 @@ export const SETTINGS = {
   RETRY_FIRST: setting(duration, { group: 'API and worker', about: 'Wait before the second try; doubles from try to try.', default: '1s' }),
   RETRY_MAX: setting(duration, { group: 'API and worker', about: 'Longest wait between tries, unless the upstream asks for more.', default: '1m' }),
   HEARTBEAT_TIMEOUT: setting(duration, { group: 'API and worker', about: 'A worker silent for this long is taken for dead and its step is tried again.', default: '30s' }),
+  UPSTREAM_TIMEOUT: setting(duration, { group: 'API and worker', about: 'A request to Webex or Salesforce, or a download, that brings nothing for this long is broken off and tried again.', default: '60s' }),
+  SPEECH_TIMEOUT: setting(duration, { group: 'API and worker', about: 'The same for one transcription request (below 30m, the limit of the whole step).', default: '10m' }),
+  MODEL_TIMEOUT: setting(duration, { group: 'API and worker', about: 'The same for one request to the language model (below 10m: a step may need two).', default: '8m' }),
   LOG_LEVEL: setting(z.enum(['debug', 'info', 'warn', 'error']), { group: 'API and worker', about: 'debug, info, warn or error.', default: 'info' }),
 
   INGEST_EVERY: setting(someTime, { group: 'Schedule', about: 'How often a window is read. Ignored with INGEST_CRON.', default: '15m' }),

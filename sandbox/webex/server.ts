@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -30,7 +31,7 @@ export interface WebexOptions {
  * - `POST /_sandbox-bulk {count, fromMs, toMs, status?, recordingOf?, generateBytes?, prefix?}` adds many tasks
  * - `POST /_sandbox-webhooks {type, taskId, times?, tamper?, ageSeconds?, eventId?}` sends a signed webhook to each subscription
  *
- * Faults it acts out itself: on `GET /recordings/*` `truncated`, `html`, `zero_bytes`, `expired`, `slow_drip`, `no_length`;
+ * Faults it acts out itself: on `GET /recordings/*` `truncated`, `html`, `zero_bytes`, `expired`, `slow_drip`, `stall`, `no_length`;
  * on `GET /v1/tasks` `repeated_page`.
  */
 export const startWebex = async (options: WebexOptions): Promise<SandboxServer> => {
@@ -229,7 +230,7 @@ const captureRoutes = ({ app, record }: Sandbox, { tasks, authorised, addressOf,
     response.status(from ? 206 : 200).set({ 'content-type': file.contentType, 'accept-ranges': 'bytes', etag: `"${taskId}-${file.bytes}"` });
     if (from) response.set('content-range', `bytes ${start}-${file.bytes - 1}/${file.bytes}`);
     if (fault !== 'no_length') response.set('content-length', String(file.bytes - start));
-    const end = fault === 'truncated' ? start + Math.floor((file.bytes - start) / 2) : file.bytes - 1;
+    const end = fault === 'truncated' || fault === 'stall' ? start + Math.floor((file.bytes - start) / 2) : file.bytes - 1;
     let sent = 0;
     for await (const chunk of file.read(start, end)) {
       if (response.destroyed) break;
@@ -237,6 +238,8 @@ const captureRoutes = ({ app, record }: Sandbox, { tasks, authorised, addressOf,
       sent += chunk.byteLength;
       if (fault === 'slow_drip') await sleep(50);
     }
+    // Neither goes on nor ends, until the other side loses patience.
+    if (fault === 'stall') await once(response, 'close');
     record('recording_served', { taskId, start, sent });
     if (fault === 'truncated') return void response.destroy();
     response.end();

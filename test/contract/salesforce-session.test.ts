@@ -142,7 +142,7 @@ describe('requests to Salesforce', () => {
 
   it('time out', async () => {
     await addFaults(sandbox, { route: 'GET /services/data/*', effect: { kind: 'hang' } });
-    expect(await failureOf(salesforceAt(sandbox, {}, { requestTimeoutMs: 100 }).check(never))).toMatchObject({ code: 'UPSTREAM_TIMEOUT', retryable: true, outcome: 'unknown' });
+    expect(await failureOf(salesforceAt(sandbox, { UPSTREAM_TIMEOUT: '1s' }).check(never))).toMatchObject({ code: 'UPSTREAM_TIMEOUT', retryable: true, outcome: 'unknown' });
   });
 
   it('are not even sent when the step is cancelled already', async () => {

@@ -66,7 +66,7 @@ const startRecorder = async (target: string) => {
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, seen, stop: () => new Promise<void>((resolve) => { server.close(() => resolve()); server.closeAllConnections(); }) };
 };
 
-const clientOf = (database: Database, options: { pageSize?: number; idleMs?: number } = {}): CallSource =>
+const clientOf = (database: Database, { timeoutMs = 60_000, ...options }: { pageSize?: number; timeoutMs?: number } = {}): CallSource =>
   createWebex({
     config: {
       WEBEX_BASE_URL: recorder.url,
@@ -76,6 +76,7 @@ const clientOf = (database: Database, options: { pageSize?: number; idleMs?: num
       WEBEX_REFRESH_TOKEN: WEBEX_CLIENT.refreshToken,
       WEBEX_ORG_ID: undefined,
       WEBEX_REQUESTS_PER_MINUTE: 6_000,
+      UPSTREAM_TIMEOUT: timeoutMs,
     },
     credentials: createCredentials(database, createKeyRing(`k:${Buffer.alloc(32, 1).toString('base64')}`)),
     ...options,
@@ -222,8 +223,8 @@ describe('the Webex token', () => {
 });
 
 describe('a download', () => {
-  const open = async (idleMs?: number) => {
-    const source = clientOf(db, idleMs ? { idleMs } : {});
+  const open = async (timeoutMs?: number) => {
+    const source = clientOf(db, timeoutMs ? { timeoutMs } : {});
     return source.openRecording((await source.findRecording(SAMPLE_CALLS[0]!.taskId, signal()))!, { offset: 0, signal: signal() });
   };
   const drain = async (body: AsyncIterable<Uint8Array>): Promise<void> => {
@@ -233,6 +234,14 @@ describe('a download', () => {
   it('that breaks off is told from one that is complete', async () => {
     await addFaults(webex, { route: 'GET /recordings/*', effect: { kind: 'truncated' } });
     await expect(drain((await open()).body)).rejects.toMatchObject({ code: 'RECORDING_TRUNCATED' });
+  });
+  it('that falls silent is broken off', async () => {
+    await addFaults(webex, { route: 'GET /recordings/*', effect: { kind: 'stall' } });
+    await expect(drain((await open(300)).body)).rejects.toMatchObject({ code: 'UPSTREAM_TIMEOUT' });
+  });
+  it('that is never answered is broken off', async () => {
+    await addFaults(webex, { route: 'GET /recordings/*', effect: { kind: 'hang' } });
+    await expect(open(300)).rejects.toMatchObject({ code: 'UPSTREAM_TIMEOUT' });
   });
   it('whose link has expired asks for another, without showing the link', async () => {
     await addFaults(webex, { route: 'GET /recordings/*', effect: { kind: 'expired' } });

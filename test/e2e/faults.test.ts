@@ -18,7 +18,7 @@ let made = 0;
 beforeAll(async () => {
   server = await startTemporalProcess();
   // Waits that upstreams ask for are honoured; our own are short.
-  system = await startSystem({ server, env: { RETRY_FIRST: '1s', RETRY_MAX: '1s' } });
+  system = await startSystem({ server, env: { RETRY_FIRST: '1s', RETRY_MAX: '1s', UPSTREAM_TIMEOUT: '5s', SPEECH_TIMEOUT: '5s', MODEL_TIMEOUT: '5s' } });
 }, 300_000);
 afterAll(async () => {
   await system?.stop();
@@ -76,20 +76,26 @@ describe('faults that mend themselves', () => {
     ['an expired link', 'webex', [{ route: RECORDING, effect: { kind: 'expired' } }]],
     ['a recording without a length', 'webex', [{ route: RECORDING, effect: { kind: 'no_length' } }]],
     ['a dropped download', 'webex', [{ route: RECORDING, effect: { kind: 'drop_before' } }]],
+    ['a download that falls silent', 'webex', [{ route: RECORDING, effect: { kind: 'stall' } }]],
+    ['a download that never begins', 'webex', [{ route: RECORDING, effect: { kind: 'hang' } }]],
+    ['captures that never come', 'webex', [{ route: 'POST /v1/captures/query', effect: { kind: 'hang' } }]],
     ['a rate-limited look for captures (seconds)', 'webex', [respond('POST /v1/captures/query', 429, {}, { 'retry-after': '1' })]],
     ['a rate-limited look for captures (date)', 'webex', [respond('POST /v1/captures/query', 429, {}, { 'retry-after': new Date(Date.now() + 1_000).toUTCString() })]],
     ['a revoked Webex token', 'webex', [respond('POST /v1/captures/query', 401, { trackingId: 'x', error: { key: 401, message: [{ description: 'Unauthorized' }] } })]],
     ['captures that are no JSON', 'webex', [respond('POST /v1/captures/query', 200, '<html>gateway</html>')]],
     ['speech: 429 by rate', 'openai', [respond(SPEECH, 429, openAIError('rate_limit_exceeded', 'slow down'), { 'retry-after': '1' })]],
     ['speech: 500', 'openai', [respond(SPEECH, 500, openAIError(null, 'oops'))]],
+    ['speech: never answers', 'openai', [{ route: SPEECH, effect: { kind: 'hang' } }]],
     ['speech: an answer of another shape', 'openai', [respond(SPEECH, 200, { words: 7 })]],
     ['model: 429 by rate', 'openai', [respond(MODEL, 429, openAIError('rate_limit_exceeded', 'slow down'), { 'retry-after-ms': '200' })]],
+    ['model: never answers', 'openai', [{ route: MODEL, effect: { kind: 'hang' } }]],
     ['model: 503', 'openai', [respond(MODEL, 503, openAIError(null, 'overloaded'))]],
     ['model: not JSON', 'openai', [{ route: MODEL, effect: { kind: 'nonsense' } }]],
     ['model: JSON of another shape', 'openai', [{ route: MODEL, effect: { kind: 'wrong_shape' } }]],
     ['model: cut off', 'openai', [{ route: MODEL, effect: { kind: 'cut_off' } }]],
     ['model: no usage', 'openai', [{ route: MODEL, effect: { kind: 'no_usage' }, times: 2 }]],
     ['Salesforce: expired session', 'salesforce', [respond('PATCH /services/data/*', 401, [{ message: 'expired', errorCode: 'INVALID_SESSION_ID' }])]],
+    ['Salesforce: never answers', 'salesforce', [{ route: 'PATCH /services/data/*', effect: { kind: 'hang' } }]],
     ['Salesforce: a locked row', 'salesforce', [respond('PATCH /services/data/*', 400, [{ message: 'unable to obtain exclusive access', errorCode: 'UNABLE_TO_LOCK_ROW' }])]],
     ['Salesforce: unavailable', 'salesforce', [respond('PATCH /services/data/*', 503, [{ message: 'maintenance', errorCode: 'SERVER_UNAVAILABLE' }])]],
     ['Salesforce: the answer to the creation is lost', 'salesforce', [{ route: 'PATCH /services/data/*', effect: { kind: 'drop_after' } }]],
@@ -114,12 +120,18 @@ describe('faults that mend themselves', () => {
     const books = await booksOf(call, billedBefore);
     // A stand-in that was told to hide its usage cannot be held against our books.
     if (!_title.includes('no usage')) expect(books.settledMicroUsd).toBe(books.billedMicroUsd);
-    expect(books.unsettled).toBe(_title.includes('another shape') && stand === 'openai' && _title.startsWith('speech') ? 1 : 0);
+    // Whether a request that was never answered will be billed is not known: its reservation stays, for people to see.
+    expect(books.unsettled).toBe(stand === 'openai' && (_title.startsWith('speech: an answer of another shape') || _title.includes('never answers')) ? 1 : 0);
   });
 
-  it('keeps a reservation for a paid request whose answer was lost, and asks again', async () => {
+  it.each<[string, string, Partial<Fault> & Pick<Fault, 'effect'>]>([
+    ['transcription', SPEECH, { effect: { kind: 'drop_after' } }],
+    ['transcription', SPEECH, { effect: { kind: 'late', byMs: 6_000 } }],
+    ['model', MODEL, { effect: { kind: 'drop_after' } }],
+    ['model', MODEL, { effect: { kind: 'late', byMs: 6_000 } }],
+  ])('keeps a reservation for a paid %s request whose answer was lost or came too late, and asks again', async (_kind, route, fault) => {
     const billedBefore = (await ledgerOf(system.sandbox.openai)).length;
-    await addFaults(system.sandbox.openai, { route: SPEECH, effect: { kind: 'drop_after' } });
+    await addFaults(system.sandbox.openai, { route, ...fault });
     const call = await process(undefined, 'completed', 'needs_attention');
     expect(call.state).toBe('completed');
     const books = await booksOf(call, billedBefore);

@@ -1,5 +1,5 @@
 import { createSalesforce } from '../../src/adapters/crm/salesforce.ts';
-import type { SalesforceConfig, SalesforceOptions } from '../../src/adapters/crm/salesforce-session.ts';
+import type { SalesforceConfig } from '../../src/adapters/crm/salesforce-session.ts';
 import type { Crm } from '../../src/adapters/crm/crm.ts';
 import { loadConfig } from '../../src/config.ts';
 import { type AftercallError, isAftercallError } from '../../src/domain/errors.ts';
@@ -11,7 +11,7 @@ import { complete } from './config.ts';
 export const salesforceConfig = (url: string, env: Record<string, string> = {}): SalesforceConfig =>
   loadConfig({ ...complete, SFDC_URL: url, SFDC_CLIENT_ID: SALESFORCE_CLIENT.clientId, SFDC_CLIENT_SECRET: SALESFORCE_CLIENT.clientSecret, ...env });
 
-export const salesforceAt = ({ url }: Pick<SandboxServer, 'url'>, env: Record<string, string> = {}, options: SalesforceOptions = {}): Crm => createSalesforce(salesforceConfig(url, env), options);
+export const salesforceAt = ({ url }: Pick<SandboxServer, 'url'>, env: Record<string, string> = {}): Crm => createSalesforce(salesforceConfig(url, env));
 
 export type StoredRecord = Record<string, unknown> & { Id: string };
 

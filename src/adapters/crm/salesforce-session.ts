@@ -19,15 +19,11 @@ export type SalesforceConfig = Pick<
   | 'SFDC_BRN_FIELD'
   | 'SFDC_REVENUE_FLAG_FIELD'
   | 'SFDC_CONVERTED_STATUS'
+  | 'UPSTREAM_TIMEOUT'
 >;
 
 /** A connection without a schema: records are plain objects. */
 export type Session = InstanceType<typeof Connection>;
-
-export interface SalesforceOptions {
-  /** For the whole answer to one request. Default 60 s. */
-  requestTimeoutMs?: number;
-}
 
 /** Requests of the day, over the whole org. */
 export interface ApiUsage {
@@ -43,12 +39,11 @@ interface Grant {
 
 /** Salesforce takes assertions that expire within five minutes. */
 const ASSERTION_SECONDS = 180;
-const SIGN_IN_TIMEOUT_MS = 30_000;
 /** In one piece of work. A session that is refused right after its sign-in will not be mended by another one. */
 const MOST_SIGN_INS = 2;
 
 /** Signs in to Salesforce, shares the session among all pieces of work, and renews it when it is refused. */
-export const createSalesforceSession = (config: SalesforceConfig, { requestTimeoutMs = 60_000 }: SalesforceOptions = {}) => {
+export const createSalesforceSession = (config: SalesforceConfig) => {
   let grant: Grant | undefined;
   let signingIn: Promise<Grant> | undefined;
   let usage: ApiUsage | undefined;
@@ -80,7 +75,7 @@ export const createSalesforceSession = (config: SalesforceConfig, { requestTimeo
       const { promise: cancelled, reject } = Promise.withResolvers<never>();
       const stop = (): void => reject(signal.reason as Error);
       signal.addEventListener('abort', stop, { once: true });
-      const transport = new SalesforceTransport({ doing, signal, timeoutMs: requestTimeoutMs });
+      const transport = new SalesforceTransport({ doing, signal, timeoutMs: config.UPSTREAM_TIMEOUT });
       let signIns = 0;
       let signInFailure: unknown;
 
@@ -148,8 +143,8 @@ const signIn = async (config: SalesforceConfig): Promise<Grant> => {
     method: 'POST',
     headers: { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' },
     body: form.toString(),
-    signal: AbortSignal.timeout(SIGN_IN_TIMEOUT_MS),
-    timeoutMs: SIGN_IN_TIMEOUT_MS,
+    signal: AbortSignal.timeout(config.UPSTREAM_TIMEOUT),
+    timeoutMs: config.UPSTREAM_TIMEOUT,
   }).catch((error: unknown) => {
     if (!isAftercallError(error) || error.code !== 'UPSTREAM_REJECTED') throw error;
     throw new AftercallError('AUTH_FAILED', error.message, {

@@ -2,7 +2,7 @@ import type { AccountState, CrmRecords } from '../../domain/crm-rules.ts';
 import { AftercallError } from '../../domain/errors.ts';
 import type { CallNote, Crm } from './crm.ts';
 import { codeOf, duplicateOf } from './salesforce-errors.ts';
-import { createSalesforceSession, type SalesforceConfig, type SalesforceOptions, type Session } from './salesforce-session.ts';
+import { createSalesforceSession, type SalesforceConfig, type Session } from './salesforce-session.ts';
 
 /** Limits of the standard fields. */
 const LONGEST = { company: 255, lastName: 80, phone: 40, subject: 255, text: 32_000 };
@@ -34,8 +34,8 @@ interface FoundLead {
  * A conversion is preceded by reading whether it has happened, and a note by reading whether it stands
  * there. Changing an owner twice changes nothing.
  */
-export const createSalesforce = (config: SalesforceConfig, options: SalesforceOptions = {}): Crm => {
-  const session = createSalesforceSession(config, options);
+export const createSalesforce = (config: SalesforceConfig): Crm => {
+  const session = createSalesforceSession(config);
   const field = { key: config.SFDC_EXTERNAL_ID_FIELD, brn: config.SFDC_BRN_FIELD, flagged: config.SFDC_REVENUE_FLAG_FIELD };
   const api = `/services/data/v${config.SFDC_API_VERSION}`;
 

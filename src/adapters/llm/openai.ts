@@ -4,14 +4,11 @@ import { AftercallError } from '../../domain/errors.ts';
 import { openAIClient, openAIFailure, providerName } from '../openai-errors.ts';
 import type { Completion, LanguageModel } from './language-model.ts';
 
-type LlmConfig = Pick<Config, 'OPENAI_BASE_URL' | 'OPENAI_API_KEY' | 'LLM_MODEL'>;
-
-/** Below the step's own limit for one attempt. */
-const TIMEOUT_MS = 8 * 60_000;
+type LlmConfig = Pick<Config, 'OPENAI_BASE_URL' | 'OPENAI_API_KEY' | 'LLM_MODEL' | 'MODEL_TIMEOUT'>;
 
 /** Chat completions with structured output, at OpenAI or any server that speaks its API. */
 export const createOpenAIModel = (config: LlmConfig): LanguageModel => {
-  const client = openAIClient({ baseUrl: config.OPENAI_BASE_URL, apiKey: config.OPENAI_API_KEY, timeoutMs: TIMEOUT_MS });
+  const client = openAIClient({ baseUrl: config.OPENAI_BASE_URL, apiKey: config.OPENAI_API_KEY, timeoutMs: config.MODEL_TIMEOUT });
   const name = providerName(config.OPENAI_BASE_URL);
   return {
     name,

@@ -4,7 +4,7 @@ import { AftercallError } from '../../domain/errors.ts';
 import { sendForJson } from '../http/http.ts';
 import { TokenSchema } from './webex.schema.ts';
 
-type TokenConfig = Pick<Config, 'WEBEX_TOKEN_URL' | 'WEBEX_CLIENT_ID' | 'WEBEX_CLIENT_SECRET' | 'WEBEX_REFRESH_TOKEN'>;
+type TokenConfig = Pick<Config, 'WEBEX_TOKEN_URL' | 'WEBEX_CLIENT_ID' | 'WEBEX_CLIENT_SECRET' | 'WEBEX_REFRESH_TOKEN' | 'UPSTREAM_TIMEOUT'>;
 
 /** Renewed this long before it expires, so that no request leaves with a token that dies on the way. */
 const AHEAD_MS = 60_000;
@@ -33,7 +33,7 @@ export const createWebexToken = ({ config, credentials }: { config: TokenConfig;
         refresh_token: refreshToken,
       }).toString(),
       signal,
-      timeoutMs: 30_000,
+      timeoutMs: config.UPSTREAM_TIMEOUT,
     }).catch((error: unknown) => {
       if (!(error instanceof AftercallError) || error.code !== 'UPSTREAM_REJECTED') throw error;
       throw new AftercallError('AUTH_FAILED', error.message, { advice: 'Check WEBEX_CLIENT_ID and WEBEX_CLIENT_SECRET, and set a fresh WEBEX_REFRESH_TOKEN.', outcome: 'refused', cause: error });

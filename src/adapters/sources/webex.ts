@@ -12,7 +12,7 @@ import { createWebexToken } from './webex-token.ts';
 
 type WebexConfig = Pick<
   Config,
-  'WEBEX_BASE_URL' | 'WEBEX_TOKEN_URL' | 'WEBEX_CLIENT_ID' | 'WEBEX_CLIENT_SECRET' | 'WEBEX_REFRESH_TOKEN' | 'WEBEX_ORG_ID' | 'WEBEX_REQUESTS_PER_MINUTE'
+  'WEBEX_BASE_URL' | 'WEBEX_TOKEN_URL' | 'WEBEX_CLIENT_ID' | 'WEBEX_CLIENT_SECRET' | 'WEBEX_REFRESH_TOKEN' | 'WEBEX_ORG_ID' | 'WEBEX_REQUESTS_PER_MINUTE' | 'UPSTREAM_TIMEOUT'
 >;
 
 /** The API's own maximum. Fewer pages also mean fewer page borders. */
@@ -21,11 +21,9 @@ const CAPTURES_PER_QUERY = 10;
 const CAPTURES_WINDOW_MS = 50;
 /** Minutes; the API's maximum. A busy queue may hold a link for a while. */
 const LINK_LIFETIME_MINUTES = 60;
-/** A download that brings nothing for so long is dead. */
-const IDLE_MS = 30_000;
 
 /** Webex Contact Center: tasks, captures and pre-signed recordings. */
-export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE, idleMs = IDLE_MS }: { config: WebexConfig; credentials: Credentials; pageSize?: number; idleMs?: number }): CallSource => {
+export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE }: { config: WebexConfig; credentials: Credentials; pageSize?: number }): CallSource => {
   const token = createWebexToken({ config, credentials });
   const bucket = createTokenBucket(config.WEBEX_REQUESTS_PER_MINUTE);
 
@@ -37,6 +35,7 @@ export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE, idleMs 
         doing: request.doing,
         url: request.url,
         signal: request.signal,
+        timeoutMs: config.UPSTREAM_TIMEOUT,
         headers: { authorization: `Bearer ${accessToken}`, accept: 'application/json', ...(request.body ? { 'content-type': 'application/json' } : {}) },
         ...(request.method ? { method: request.method } : {}),
         ...(request.body ? { body: JSON.stringify(request.body) } : {}),
@@ -122,7 +121,7 @@ export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE, idleMs 
     async openRecording({ url, fileName }, { offset, signal }): Promise<RecordingStream> {
       // Pre-signed: a token beside the signature makes the store refuse it.
       const headers: Record<string, string> = offset > 0 ? { range: `bytes=${offset}-` } : {};
-      const response = await send({ system: 'the recording store', doing: `Downloading the recording ${fileName}`, url: new URL(url), headers, signal }).catch((error: unknown) => {
+      const response = await send({ system: 'the recording store', doing: `Downloading the recording ${fileName}`, url: new URL(url), headers, signal, timeoutMs: config.UPSTREAM_TIMEOUT }).catch((error: unknown) => {
         if (!isAftercallError(error) || error.code !== 'AUTH_FAILED') throw error;
         throw new AftercallError('RECORDING_LINK_EXPIRED', `${error.message} The link has probably expired.`, { advice: 'A new link is asked for at the next try.', outcome: 'refused', cause: error });
       });
@@ -133,7 +132,7 @@ export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE, idleMs 
       const totalBytes = partial && range[2] !== '*' ? Number(range[2]) : length === null ? undefined : start + Number(length);
       const contentType = response.headers.get('content-type');
       return {
-        body: watched(response, fileName, signal, idleMs),
+        body: watched(response, fileName, signal, config.UPSTREAM_TIMEOUT),
         offset: start,
         ...(totalBytes === undefined ? {} : { totalBytes }),
         ...(contentType ? { contentType } : {}),

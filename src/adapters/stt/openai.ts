@@ -7,7 +7,7 @@ import { openAIClient, openAIFailure, providerName } from '../openai-errors.ts';
 import { TranscriptionSchema } from './openai.schema.ts';
 import type { SpeechResult, TranscribeAudio, Transcriber } from './transcriber.ts';
 
-type SttConfig = Pick<Config, 'OPENAI_BASE_URL' | 'OPENAI_API_KEY' | 'STT_BASE_URL' | 'STT_API_KEY' | 'STT_MODEL'>;
+type SttConfig = Pick<Config, 'OPENAI_BASE_URL' | 'OPENAI_API_KEY' | 'STT_BASE_URL' | 'STT_API_KEY' | 'STT_MODEL' | 'SPEECH_TIMEOUT'>;
 
 type Format = 'diarized_json' | 'verbose_json' | 'json';
 
@@ -26,14 +26,13 @@ const MODELS: Record<string, ModelFacts> = {
 const OTHER_MODEL: ModelFacts = { format: 'verbose_json', maxSeconds: 7_200, tellsSpeakers: false };
 /** 25 MB, less room for the rest of the form. */
 const MAX_BYTES = 24 * 1024 * 1024;
-const TIMEOUT_MS = 10 * 60_000;
 
 /** Transcription through OpenAI's API shape, at OpenAI or any server that speaks it. */
 export const createOpenAITranscriber = (config: SttConfig): Transcriber => {
   const baseUrl = config.STT_BASE_URL ?? config.OPENAI_BASE_URL;
   const model = config.STT_MODEL;
   const facts = MODELS[model] ?? OTHER_MODEL;
-  const client = openAIClient({ baseUrl, apiKey: config.STT_API_KEY ?? config.OPENAI_API_KEY, timeoutMs: TIMEOUT_MS });
+  const client = openAIClient({ baseUrl, apiKey: config.STT_API_KEY ?? config.OPENAI_API_KEY, timeoutMs: config.SPEECH_TIMEOUT });
   const name = providerName(baseUrl);
 
   const request = async ({ path, language, knownSpeakers = [], signal }: TranscribeAudio, format: Format) =>
