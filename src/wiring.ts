@@ -27,6 +27,7 @@ import { createKeyRing } from './crypto/key-ring.ts';
 import { dataConverter } from './crypto/payload-codec.ts';
 import { type Calls, createCalls } from './db/calls.ts';
 import { type Costs, createCosts } from './db/costs.ts';
+import { checkKeys } from './db/encryption-keys.ts';
 import { createCredentials } from './db/credentials.ts';
 import { type Database, migrate, openDatabase } from './db/database.ts';
 import { createEffects, type Effects } from './db/effects.ts';
@@ -59,11 +60,13 @@ export interface Wiring {
 
 /** Connects to the database and to Temporal, and brings the schema and the default project up to date. */
 export const wire = async (config: Config, log: Log): Promise<Wiring> => {
-  const converter = dataConverter(createKeyRing(config.AFTERCALL_KEYS));
+  const keyRing = createKeyRing(config.AFTERCALL_KEYS);
+  const converter = dataConverter(keyRing);
   const objects = createObjectStore(config);
   const db = await openDatabase(config.DATABASE_URL);
   try {
     await migrate(db);
+    await checkKeys(db, keyRing);
     const projects = createProjects(db);
     await projects.saveSettings(DEFAULT_PROJECT, projectSettings(config));
     const calls = createCalls(db);

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
-import { ConfigError, loadConfig } from './config.ts';
+import { loadConfig } from './config.ts';
 import { QUEUES } from './domain/activities.ts';
+import { programFailure } from './program-failure.ts';
 import { createLog } from './telemetry/log.ts';
 import { createActivities, wire } from './wiring.ts';
 import { installRuntime, startWorkers } from './workers.ts';
@@ -47,7 +48,8 @@ main().then(
   // The SDK's native threads must not keep a stopped worker alive.
   () => process.exit(0),
   (error: unknown) => {
-    process.stderr.write(`${error instanceof ConfigError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
-    process.exit(error instanceof ConfigError ? 2 : 1);
+    const { text, exitCode } = programFailure(error);
+    process.stderr.write(`${text}\n`);
+    process.exit(exitCode);
   },
 );

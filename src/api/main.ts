@@ -1,4 +1,5 @@
-import { ConfigError, loadConfig } from '../config.ts';
+import { loadConfig } from '../config.ts';
+import { programFailure } from '../program-failure.ts';
 import { createLog } from '../telemetry/log.ts';
 import { wire } from '../wiring.ts';
 import { startApi } from './start.ts';
@@ -22,7 +23,8 @@ const main = async (): Promise<void> => {
 main().then(
   () => process.exit(0),
   (error: unknown) => {
-    process.stderr.write(`${error instanceof ConfigError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
-    process.exit(error instanceof ConfigError ? 2 : 1);
+    const { text, exitCode } = programFailure(error);
+    process.stderr.write(`${text}\n`);
+    process.exit(exitCode);
   },
 );

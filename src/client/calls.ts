@@ -69,7 +69,7 @@ export const createCallsClient = ({ client, calls, pace }: { client: Client; cal
     if (error instanceof WorkflowNotFoundError) {
       const call = await calls.find(key);
       return new AftercallError('CONFLICT', `${name} asks for a call that runs; this one is ${call?.state.replaceAll('_', ' ') ?? 'unknown'}.`, {
-        advice: call && hasEnded(call.state) ? 'Reprocess it to run it again.' : 'The next window starts it.',
+        advice: call && hasEnded(call.state) ? 'Reprocess it to run it again.' : 'Try again in a moment if it was just found; else the next window starts it.',
         outcome: 'refused',
         cause: error,
       });

@@ -15,6 +15,9 @@ export interface Sealed {
 
 /** Keys that encrypt and decrypt. The first encrypts; all decrypt, so that a key can be replaced. */
 export interface KeyRing {
+  /** The key that encrypts. */
+  readonly activeId: string;
+  has(id: string): boolean;
   /** @param context must be given again to `open`; ties a ciphertext to its place */
   seal(plaintext: Uint8Array, context?: string): Sealed;
   /** @throws CONFIG_INVALID when the key is missing or the bytes were tampered with */
@@ -33,6 +36,9 @@ export const createKeyRing = (spec: string): KeyRing => {
   const [activeId, activeKey] = keys.entries().next().value!;
 
   const ring: KeyRing = {
+    activeId,
+    has: (id) => keys.has(id),
+
     seal(plaintext, context = '') {
       const nonce = randomBytes(NONCE_BYTES);
       const cipher = createCipheriv(ALGORITHM, activeKey, nonce).setAAD(Buffer.from(context));

@@ -23,6 +23,7 @@ export interface Schema {
   effects: EffectsTable;
   costs: CostsTable;
   credentials: CredentialsTable;
+  encryption_keys: EncryptionKeysTable;
   inbox: InboxTable;
   idempotency_keys: IdempotencyKeysTable;
 }
@@ -189,6 +190,16 @@ export interface CredentialsTable {
   sealed: string;
   expires_at: NullableTimestamp;
   updated_at: DefaultedTimestamp;
+}
+
+/** Keys of the ring that something was encrypted under. */
+export interface EncryptionKeysTable {
+  id: string;
+  /** A known text sealed under the key: tells another key of the same name apart. */
+  proof: string;
+  first_used_at: CreatedAt;
+  /** Nothing that is needed is encrypted under it any more. */
+  retired_at: NullableTimestamp;
 }
 
 /** Webhooks as they came, written before anything is done about them. */
