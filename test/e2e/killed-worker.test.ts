@@ -98,11 +98,17 @@ const audit = async (callIds: string[], billedBefore: number): Promise<void> => 
 };
 
 describe('a worker killed in the middle of a step', () => {
+  /** Killed before the other side acted: it acts when nobody listens any more, or not at all. */
   const slow = (route: string): Fault => ({ route, delayMs: 1_500, effect: { kind: 'delay' } });
+  /** Killed after the other side acted, before we heard of it. */
+  const late = (route: string): Fault => ({ route, effect: { kind: 'late', byMs: 1_500 } });
   const cases: [string, 'webex' | 'openai' | 'salesforce', Fault, RegExp][] = [
     ['looking for the recording', 'webex', slow('POST /v1/captures/query'), /^POST \/v1\/captures\/query/],
     ['downloading', 'webex', { route: 'GET /recordings/*', effect: { kind: 'slow_drip' } }, /^GET \/recordings\//],
     ['transcribing', 'openai', slow('POST /v1/audio/transcriptions'), /^POST \/v1\/audio/],
+    ['transcribing, paid for', 'openai', late('POST /v1/audio/transcriptions'), /^POST \/v1\/audio/],
+    ['grading, paid for', 'openai', late('POST /v1/chat/completions'), /^POST \/v1\/chat/],
+    ['creating the lead, created', 'salesforce', late('PATCH /services/data/*'), /^PATCH \/services\/data/],
     ['grading', 'openai', slow('POST /v1/chat/completions'), /^POST \/v1\/chat/],
     ['looking up the account', 'salesforce', slow('GET /services/data/*/query'), /^GET \/services\/data\/.*query/],
     // The lead is made after the worker is dead: nobody hears of it.
@@ -123,6 +129,34 @@ describe('a worker killed in the middle of a step', () => {
     await desk.until(callId!, 'completed');
     await end('SIGKILL');
     await audit([callId!], billedBefore);
+  });
+});
+
+describe('a worker killed between two steps', () => {
+  const after: [string, (call: Awaited<ReturnType<TestSystem['wiring']['calls']['getVersion']>>) => boolean][] = [
+    ['the recording', ({ recording }) => recording !== null],
+    ['the transcription', ({ transcript }) => transcript !== null],
+    ['the analysis', ({ analysis }) => analysis !== null],
+    ['the CRM action', ({ crm }) => crm !== null],
+    ['the delivery', ({ result }) => result !== null],
+  ];
+
+  it.each(after)('once %s is written down: the next worker goes on behind it', async (_what, isDone) => {
+    const billedBefore = (await ledgerOf(sandbox.openai)).length;
+    const downloadsBefore = await requestsTo(sandbox.webex, /^GET \/recordings\//);
+    await startWorker();
+    const [callId] = await addCalls(1);
+    const version = await desk.startCall(callId!);
+    while (!isDone(await desk.wiring.calls.getVersion(version))) await sleep(5);
+    await end('SIGKILL');
+    await startWorker();
+    await desk.until(callId!, 'completed');
+    await desk.wiring.callsClient.result(desk.key(callId!));
+    await end('SIGKILL');
+    await audit([callId!], billedBefore);
+    // Nothing that is paid for or written down was asked for again.
+    expect(await requestsTo(sandbox.webex, /^GET \/recordings\//)).toBe(downloadsBefore + 1);
+    expect((await ledgerOf(sandbox.openai)).length - billedBefore).toBe((await desk.wiring.costs.list('default', callId!)).length);
   });
 });
 
