@@ -39,10 +39,14 @@ if (args.length === 0) {
 say('\n== tests');
 const folder = await mkdtemp(join(tmpdir(), 'aftercall-jest-'));
 const outputFile = join(folder, 'results.json');
+// Made once instead of at the start of every test file.
+const workflowBundle = join(folder, 'workflow-bundle.js');
+if ((await run(process.execPath, ['scripts/bundle-workflows.ts', workflowBundle])) !== 0) failed += 1;
 // Tests that need a browser or a speech model name themselves: `npm test -- test/browser`.
 const extra = args.some((arg) => /browser|speech/.test(arg)) ? [] : ['--testPathIgnorePatterns', '/node_modules/', '/test/browser/', '/test/speech/'];
 const code = await run(installed('jest'), [...extra, '--maxWorkers=2', '--json', `--outputFile=${outputFile}`, ...(args.length > 0 ? ['--', ...args] : [])], {
   ...env,
+  WORKFLOW_BUNDLE: workflowBundle,
   NODE_OPTIONS: '--experimental-vm-modules --disable-warning=ExperimentalWarning',
 });
 const results = JSON.parse(await readFile(outputFile, 'utf8').catch(() => '{}')) as { numPassedTests?: number; numFailedTests?: number; numFailedTestSuites?: number; testResults?: { assertionResults: unknown[] }[] };
