@@ -119,11 +119,11 @@ export const createSchedules = ({
     backfill: (from: Date, to: Date): Promise<void> => orExplain(handle.backfill({ start: from, end: to, overlap: ScheduleOverlapPolicy.BUFFER_ALL })),
 
     /** Reads one window now and waits for its report, beside the schedule. @returns the workflow's ID and a handle on its report */
-    async runWindow({ workflowId, window }: { workflowId: string; window?: IngestWindowInput['window'] }) {
+    async runWindow({ workflowId, ...given }: { workflowId: string } & Pick<IngestWindowInput, 'window' | 'pagesPerRun'>) {
       return client.workflow.start('ingestWindow', {
         workflowId,
         taskQueue: queueName('workflows'),
-        args: [{ ...input, ...(window ? { window } : {}) }],
+        args: [{ ...input, ...given }],
         staticSummary: `window of ${project} from ${source}, by hand`,
       });
     },

@@ -71,6 +71,8 @@ export interface IngestWindowInput {
   pace: Pace;
   /** Instead of the window that the scheduled time gives. Epoch ms. */
   window?: { fromMs: number; toMs: number };
+  /** Pages after which it continues as new. Default 500. */
+  pagesPerRun?: number;
   /** Set by the workflow itself when it continues as new. */
   resume?: { runId: string; window: { fromMs: number; toMs: number }; cursor?: CallCursor; page: number };
 }

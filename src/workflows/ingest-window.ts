@@ -47,7 +47,7 @@ export async function ingestWindow(input: IngestWindowInput): Promise<ExecutionR
       if (!next) break;
       page += 1;
       cursor = next;
-      if (pagesHere >= PAGES_PER_RUN || workflowInfo().continueAsNewSuggested) {
+      if (pagesHere >= (input.pagesPerRun ?? PAGES_PER_RUN) || workflowInfo().continueAsNewSuggested) {
         await continueAsNew<typeof ingestWindow>({ ...input, resume: { runId, window, cursor, page } });
       }
     }

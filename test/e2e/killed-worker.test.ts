@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { sql } from 'kysely';
 import { SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import type { Fault, SandboxServer } from '../../sandbox/server.ts';
 import type { DevServer } from '../../scripts/dev-server.ts';
 import { freePort } from '../../scripts/ports.ts';
+import type { ExecutionReport } from '../../src/domain/report.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 import { addFaults, clearFaults, ledgerOf, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
@@ -174,6 +176,40 @@ describe('workers killed again and again', () => {
     for (const callId of callIds) await desk.until(callId, 'completed');
     await end('SIGKILL');
     await audit(callIds, billedBefore);
+  });
+});
+
+describe('a worker killed while a window is read', () => {
+  const PAGES = 12;
+  const NEW = 6;
+
+  it('is followed by one that goes on at its page, over several runs of the workflow', async () => {
+    const count = PAGES * 1_000;
+    const fromMs = Date.now() - 3 * 86_400_000;
+    const window = { fromMs, toMs: fromMs + 3_600_000 };
+    const prefix = 'cc000000';
+    await fetch(`${sandbox.webex.url}/_sandbox-bulk`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ count, fromMs: fromMs + 1_000, toMs: window.toMs - 1_000, status: 'abandoned', prefix }) });
+    // All but a few on each side of the kill are known.
+    await sql`insert into calls (project, call_id, source, details, started_at, state, version)
+      select 'default', ${prefix} || '-0000-4000-8000-' || lpad(n::text, 12, '0'), 'webex', '{}', now(), 'completed', 1
+      from generate_series(0, ${count - 1}::int) n where n % 2000 <> 999`.execute(desk.wiring.db);
+
+    await startWorker();
+    const before = await requestsTo(sandbox.webex, /^GET \/v1\/tasks/);
+    await addFaults(sandbox.webex, { route: 'GET /v1/tasks', skip: 5, delayMs: 1_500, effect: { kind: 'delay' } });
+    const handle = await desk.wiring.schedules.runWindow({ workflowId: 'ingest/default/webex/killed', window, pagesPerRun: 4 });
+    while ((await requestsTo(sandbox.webex, /^GET \/v1\/tasks/)) < before + 6) await sleep(20);
+    await end('SIGKILL');
+    await startWorker();
+    const report = (await handle.result()) as ExecutionReport;
+    await end('SIGKILL');
+
+    expect(report).toMatchObject({ tasksFound: count, newTasks: NEW, skippedAlreadyProcessed: count - NEW, processedSuccessfully: NEW, endedEarly: { abandoned: NEW } });
+    // Every page once, the one that the kill interrupted twice, and one at the end that is empty or holds the border.
+    expect((await requestsTo(sandbox.webex, /^GET \/v1\/tasks/)) - before).toBeLessThanOrEqual(PAGES + 2);
+    const { raw, runId } = await handle.describe();
+    expect(raw.workflowExecutionInfo?.firstRunId).not.toBe(runId);
+    expect(Number(raw.workflowExecutionInfo?.historyLength)).toBeLessThan(60);
   });
 });
 
