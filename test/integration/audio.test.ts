@@ -26,7 +26,8 @@ import { recordingKey, transcriptKey } from '../../src/domain/ids.ts';
 import { toTurns, type Transcript } from '../../src/domain/transcript.ts';
 import { loadPrices } from '../../src/prices.ts';
 import { complete } from '../support/config.ts';
-import { ffmpegPath, ledgerOf, sandboxEnv } from '../support/sandbox.ts';
+import { sandboxSettings } from '../../sandbox/settings.ts';
+import { ffmpegPath, ledgerOf } from '../support/sandbox.ts';
 
 /** Real audio through the real ffmpeg, up to the transcript. */
 const audio = createFfmpegAudio(ffmpegPath());
@@ -221,7 +222,7 @@ describe('a long call through the transcription step', () => {
   const transcribe = async (path: string, sample: SampleCall, audioFolder: string, limits?: Partial<Transcriber['limits']>): Promise<{ transcript: Transcript; requests: number }> => {
     await openai?.close();
     openai = await startOpenAI({ calls: [sample], audioFolder, ffmpegPath: ffmpegPath() });
-    const config = loadConfig({ ...complete, ...sandboxEnv({ webex: openai.url, openai: openai.url, salesforce: openai.url }) });
+    const config = loadConfig({ ...complete, ...sandboxSettings({ webex: openai.url, openai: openai.url, salesforce: openai.url }) });
     const calls = createCalls(db);
     const objects = createFolderStore(join(folder, 'objects'));
     const transcriber = createOpenAITranscriber(config);
