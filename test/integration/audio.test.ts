@@ -97,7 +97,8 @@ const expectOneTimeLine = async (parts: readonly AudioPart[], { durationMs, maxS
     expect((await stat(part.path)).size).toBeLessThanOrEqual(maxBytes);
     const real = await audio.probe(part.path, signal);
     expect(real).toMatchObject({ codec: 'opus', channels: 1 });
-    expect(Math.abs(real.durationMs - part.durationMs)).toBeLessThanOrEqual(40);
+    // Packets of 20 ms are not cut: one more or less at each end, and what the coder needs to start.
+    expect(Math.abs(real.durationMs - part.durationMs)).toBeLessThanOrEqual(60);
     expect(real.durationMs).toBeLessThanOrEqual(maxSeconds * 1_000 + 20);
     atMs += part.durationMs;
   }
