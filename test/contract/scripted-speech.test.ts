@@ -66,8 +66,11 @@ const clearOfStarts = (script: readonly ScriptLine[], { fromMs, lengthMs }: Requ
 };
 
 describe.each(scripted)('$title', ({ file, script }) => {
-  it.each(TRACKS)('is known by $track, however it is coded', async ({ filter, of }) => {
-    const encodings = Object.keys(ENCODINGS) as Encoding[];
+  it.each(TRACKS)('is known by $track, however it is coded', async ({ track, filter, of }) => {
+    // All encodings for each call, two for each of its tracks.
+    const all = Object.keys(ENCODINGS) as Encoding[];
+    const first = TRACKS.findIndex((one) => one.track === track) * 2;
+    const encodings = [first, first + 1].map((at) => all[at % all.length]!);
     for (const audio of await encode(file, filter, encodings)) {
       const heard = await speech.hear(audio, {});
       expect(heard.provider).toBe('sandbox: scripted');
@@ -77,9 +80,10 @@ describe.each(scripted)('$title', ({ file, script }) => {
 
   const endMs = script.at(-1)!.endMs;
   if (endMs < 20_000) return;
-  it.each(TRACKS)('is known by parts from the middle of $track', async ({ filter, of }) => {
+  it.each(TRACKS)('is known by parts from the middle of $track', async ({ track, filter, of }) => {
     const parts = [{ fromMs: 7_000, lengthMs: 12_000, as: 'opus' }, { fromMs: 13_370, lengthMs: 10_000, as: 'mp3' }, { fromMs: 21_905, lengthMs: 14_000, as: 'mulaw' }] as const;
-    for (const { fromMs, lengthMs, as } of parts.filter((part) => part.fromMs + part.lengthMs < endMs)) {
+    // The mix is the hardest to tell; of a channel one part is enough.
+    for (const { fromMs, lengthMs, as } of parts.filter((part) => part.fromMs + part.lengthMs < endMs).slice(0, track.includes('mix') ? 3 : 1)) {
       const part = clearOfStarts(script, { fromMs, lengthMs });
       const [audio] = await encode(file, filter, [as], part);
       expectLines(await speech.hear(audio!, {}), within(script.filter(of), part));
