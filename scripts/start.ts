@@ -77,6 +77,7 @@ const main = async (options: Options): Promise<void> => {
 
   const app = await startApp(config, createLog(config, 'aftercall', join(folder, 'aftercall.log')));
   undo.push(() => app.stop());
+  if (app.api.firstAdmin) say(`administrator: ${app.api.firstAdmin.email}, password ${app.api.firstAdmin.password} (shown this once)`);
   await checkRetention(app, config, plan.ownTemporal);
   say(`schedule: ${await app.wiring.schedules.apply()}, ${config.INGEST_CRON ?? `every ${config.INGEST_EVERY / 60_000} min`}`);
 
@@ -206,6 +207,7 @@ const showPlaces = (config: Config, app: App, folder: string): void => {
   const places: Record<string, string | undefined> = {
     'API and its pages': `${app.api.url}/docs`,
     'API token': config.API_TOKEN,
+
     'Temporal UI': config.TEMPORAL_UI_URL,
     files: config.OBJECTS_DIR ?? `s3://${config.S3_BUCKET}`,
     'sandbox Salesforce': config.SFDC_CLIENT_ID === SALESFORCE_CLIENT.clientId ? config.SFDC_URL : undefined,

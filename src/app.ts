@@ -1,4 +1,3 @@
-import type { RunningApi } from './api/app.ts';
 import { startApi } from './api/start.ts';
 import type { Config } from './config.ts';
 import type { Log } from './telemetry/log.ts';
@@ -8,7 +7,7 @@ import { installRuntime, startWorkers, type Workers } from './workers.ts';
 /** Worker and API in one process: the embedded database can be opened by one process only. */
 export interface App {
   wiring: Wiring;
-  api: RunningApi;
+  api: Awaited<ReturnType<typeof startApi>>;
   workers: Workers;
   stop(): Promise<void>;
 }

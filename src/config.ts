@@ -107,7 +107,7 @@ export const SETTINGS = {
 
   API_HOST: setting(text, { group: 'API and worker', about: 'Address the API listens on.', default: '127.0.0.1' }),
   API_PORT: setting(port, { group: 'API and worker', about: 'Port of the API.', default: '8080' }),
-  API_TOKEN: setting(z.string().min(16, 'must have at least 16 characters'), { group: 'API and worker', about: 'Bearer token that guards the API.', secret: true }),
+  API_TOKEN: setting(z.string().min(16, 'must have at least 16 characters'), { group: 'API and worker', about: 'Bearer token of a machine that runs this installation: project_admin on the default project, and metrics. Others are made through the API.', optional: true, secret: true }),
   API_PUBLIC_URL: setting(url, { group: 'API and worker', about: 'How people reach the API; default: its listening address.', optional: true }),
   TEMPORAL_UI_URL: setting(url, { group: 'API and worker', about: "Temporal's UI: linked to, and allowed to use the codec endpoint.", optional: true }),
   WORKER_HEALTH_PORT: setting(port, { group: 'API and worker', about: 'Health and readiness of the worker.', default: '8081' }),

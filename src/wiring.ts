@@ -1,4 +1,6 @@
 import type { Client, DataConverter } from '@temporalio/client';
+import { createAccessTokens } from './accounts/access-tokens.ts';
+import { type Accounts, createAccounts } from './accounts/accounts.ts';
 import { createAnalysisActivities } from './activities/analysis.ts';
 import { createAskModel } from './activities/ask-model.ts';
 import { createCrmActivities } from './activities/crm.ts';
@@ -28,11 +30,15 @@ import { dataConverter } from './crypto/payload-codec.ts';
 import { type Calls, createCalls } from './db/calls.ts';
 import { type Costs, createCosts } from './db/costs.ts';
 import { checkKeys } from './db/encryption-keys.ts';
+import { createApiTokens } from './db/api-tokens.ts';
 import { createCredentials } from './db/credentials.ts';
 import { type Database, migrate, openDatabase } from './db/database.ts';
 import { createEffects, type Effects } from './db/effects.ts';
 import { createProjects, type Projects } from './db/projects.ts';
 import { createRuns, type Runs } from './db/runs.ts';
+import { createSessions } from './db/sessions.ts';
+import { createSignInFailures } from './db/sign-in-failures.ts';
+import { createUsers } from './db/users.ts';
 import { loadPrices } from './prices.ts';
 import type { Log } from './telemetry/log.ts';
 
@@ -50,6 +56,7 @@ export interface Wiring {
   effects: Effects;
   costs: Costs;
   projects: Projects;
+  accounts: Accounts;
   objects: ObjectStore;
   temporal: Client;
   converter: DataConverter;
@@ -69,6 +76,14 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
     await checkKeys(db, keyRing);
     const projects = createProjects(db);
     await projects.saveSettings(DEFAULT_PROJECT, projectSettings(config));
+    const accounts = createAccounts({
+      users: createUsers(db),
+      sessions: createSessions(db),
+      apiTokens: createApiTokens(db),
+      failures: createSignInFailures(db),
+      accessTokens: createAccessTokens(keyRing),
+    });
+    await accounts.keepEnvironmentToken(DEFAULT_PROJECT, config.API_TOKEN);
     const calls = createCalls(db);
     const temporal = await connectTemporal(config, converter);
     await ensureSearchAttributes(temporal);
@@ -82,6 +97,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       effects: createEffects(db),
       costs: createCosts(db),
       projects,
+      accounts,
       objects,
       temporal,
       converter,

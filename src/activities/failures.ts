@@ -1,6 +1,7 @@
 import { activityInfo, ApplicationFailure, CancelledFailure, Context, heartbeat } from '@temporalio/activity';
 import { ApplicationFailureCategory } from '@temporalio/common';
 import type { ActivityExecuteInput, ActivityInboundCallsInterceptor, Next } from '@temporalio/worker';
+import { inProject } from '../db/scope.ts';
 import { isAftercallError, messageOf } from '../domain/errors.ts';
 
 /**
@@ -14,7 +15,8 @@ export class StepInterceptor implements ActivityInboundCallsInterceptor {
     const { heartbeatTimeoutMs } = activityInfo();
     const beat = heartbeatTimeoutMs ? setInterval(() => heartbeat(), heartbeatTimeoutMs / 3) : undefined;
     try {
-      return await next(input);
+      const project = projectOf(input.args[0]);
+      return await (project === undefined ? next(input) : inProject(project, () => next(input)));
     } catch (error) {
       throw toFailure(error);
     } finally {
@@ -22,6 +24,12 @@ export class StepInterceptor implements ActivityInboundCallsInterceptor {
     }
   }
 }
+
+/** Every activity says what it is about: a call, or a project. The database shows it no other's rows. */
+const projectOf = (input: unknown): string | undefined => {
+  const { call, project } = (input ?? {}) as { call?: { project?: string }; project?: string };
+  return call?.project ?? project;
+};
 
 /** The failure that Temporal decides on: its type is the error's code, and it is retried if the code says so. */
 const toFailure = (error: unknown): unknown => {

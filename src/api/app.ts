@@ -10,6 +10,7 @@ import { docsRouter } from './docs.ts';
 import { createMetrics } from './metrics.ts';
 import { HttpProblem, problemHandler } from './problems.ts';
 import { createRouteTable } from './route.ts';
+import { accountRoutes } from './routes/accounts.ts';
 import { callRoutes } from './routes/calls.ts';
 import { runRoutes } from './routes/runs.ts';
 import { scheduleRoutes } from './routes/schedule.ts';
@@ -19,9 +20,9 @@ const BODY_LIMIT = '256kb';
 /** A check that hangs is a check that failed. */
 const CHECK_MS = 5_000;
 
-/** The HTTP API. Open to all are health, readiness, the documentation and signed webhooks; the rest needs the token. */
+/** The HTTP API. Open to all are health, readiness, the documentation, signing in and signed webhooks. */
 export const createApi = (dependencies: ApiDependencies): Express => {
-  const { config, log, calls, inbox, idempotency, codec, checks, kickRelay } = dependencies;
+  const { accounts, config, log, calls, inbox, idempotency, codec, checks, kickRelay } = dependencies;
   const app = express();
   app.disable('x-powered-by');
   app.set('query parser', 'simple');
@@ -49,17 +50,18 @@ export const createApi = (dependencies: ApiDependencies): Express => {
 
   app.use(webhookRouter({ secret: config.WEBEX_WEBHOOK_SECRET, inbox, kick: kickRelay, count: (outcome) => metrics.webhooks.inc({ outcome }) }));
 
-  const routes = createRouteTable({ token: config.API_TOKEN, idempotency });
-  const authorise: express.RequestHandler = (request, _response, next) => {
-    routes.authorise(request);
+  const routes = createRouteTable({ authenticate: accounts.authenticate, idempotency });
+  const operator: express.RequestHandler = async (request, _response, next) => {
+    await routes.authorise(request, 'operator');
     next();
   };
-  app.use(codecRouter({ codec, uiOrigin: config.TEMPORAL_UI_URL && new URL(config.TEMPORAL_UI_URL).origin, authorise }));
-  app.get('/metrics', authorise, async (_request, response) => {
+  app.use(codecRouter({ codec, uiOrigin: config.TEMPORAL_UI_URL && new URL(config.TEMPORAL_UI_URL).origin, authorise: operator }));
+  app.get('/metrics', operator, async (_request, response) => {
     response.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });
 
   app.use(express.json({ limit: BODY_LIMIT, strict: true }));
+  accountRoutes(routes, dependencies);
   callRoutes(routes, dependencies);
   runRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);

@@ -1,6 +1,7 @@
 import type { PayloadCodec } from '@temporalio/common';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { CallsClient } from '../client/calls.ts';
+import type { Accounts } from '../accounts/accounts.ts';
 import type { Schedules } from '../client/schedules.ts';
 import type { Config } from '../config.ts';
 import type { Calls } from '../db/calls.ts';
@@ -14,7 +15,7 @@ import type { Log } from '../telemetry/log.ts';
 
 /** What the API asks. */
 export interface ApiDependencies {
-  config: Pick<Config, 'API_TOKEN' | 'WEBEX_WEBHOOK_SECRET' | 'TEMPORAL_UI_URL' | 'TEMPORAL_NAMESPACE'>;
+  config: Pick<Config, 'WEBEX_WEBHOOK_SECRET' | 'TEMPORAL_UI_URL' | 'TEMPORAL_NAMESPACE'>;
   log: Log;
   projects: Projects;
   calls: Calls;
@@ -25,7 +26,9 @@ export interface ApiDependencies {
   idempotency: Idempotency;
   objects: ObjectStore;
   callsClient: Pick<CallsClient, 'approve' | 'reject' | 'retry' | 'skipStep' | 'giveUp' | 'reprocess'>;
-  schedules: Pick<Schedules, 'describe' | 'pause' | 'resume' | 'trigger' | 'backfill'>;
+  accounts: Accounts;
+  /** @throws NOT_FOUND for a project that has none */
+  scheduleOf: (project: string) => Pick<Schedules, 'describe' | 'pause' | 'resume' | 'trigger' | 'backfill'>;
   codec: PayloadCodec;
   /** Named checks of what the API stands on; each throws when it does not hold. */
   checks: Record<string, () => Promise<void>>;

@@ -10,6 +10,7 @@ const main = async (): Promise<void> => {
   const log = createLog(config, 'api');
   const wiring = await wire(config, log);
   const api = await startApi(wiring);
+  if (api.firstAdmin) process.stderr.write(`First administrator: ${api.firstAdmin.email}, password ${api.firstAdmin.password}. It is not shown again.\n`);
   log.info({ url: api.url, docs: `${api.url}/docs` }, 'API ready');
   await new Promise((resolve) => {
     process.once('SIGTERM', resolve);

@@ -18,6 +18,7 @@ export interface Problem {
 const TITLES: Record<number, string> = {
   400: 'Bad request',
   401: 'Not authenticated',
+  403: 'Not allowed',
   404: 'Not found',
   405: 'Method not allowed',
   409: 'Conflict',
@@ -25,6 +26,7 @@ const TITLES: Record<number, string> = {
   415: 'Unsupported media type',
   416: 'Range not satisfiable',
   422: 'Unprocessable',
+  429: 'Too many requests',
   500: 'Internal error',
   503: 'Unavailable',
 };

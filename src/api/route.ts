@@ -1,12 +1,16 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { OpenAPIRegistry, OpenApiGeneratorV31 } from '@asteasolutions/zod-to-openapi';
 import { type NextFunction, type Request, type Response, Router } from 'express';
 import { z } from 'zod';
 import type { Idempotency } from '../db/idempotency.ts';
+import { asNobody, inProject } from '../db/scope.ts';
+import { type Access, mayUse, type Principal } from '../domain/access.ts';
 import { HttpProblem, toProblem } from './problems.ts';
 
 /** A route as it is declared: authorisation and shapes in its line, work in its handler. */
 export interface RouteSpec<P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType> {
+  /** Who may use it. In a project's routes, by their role in the project of the address. */
+  access: Access;
   summary: string;
   tag: string;
   params?: P;
@@ -24,6 +28,8 @@ export interface Asked<P, Q, B> {
   params: P;
   query: Q;
   body: B;
+  /** Who asks. On public routes, `NOBODY`. */
+  principal: Principal;
   /** Of actions: the Idempotency-Key. */
   requestId: string;
   request: Request;
@@ -40,26 +46,61 @@ const ProblemSchema = z.object({
   errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
 });
 
+type Method = 'get' | 'post' | 'delete';
+
+export interface DeclaredRoute {
+  method: Method;
+  path: string;
+  access: Access;
+}
+
+/** Stands for whoever asks on a public route. */
+export const NOBODY: Principal = { kind: 'token', id: 'nobody', name: 'nobody', platformAdmin: false, operator: false, roles: new Map() };
+
+const NEEDED: Record<Access, string> = {
+  public: 'nothing',
+  signed_in: 'an account',
+  project_viewer: 'the role project_viewer in the project',
+  project_admin: 'the role project_admin in the project',
+  operator: 'a platform administrator, or the token of the environment',
+  platform_admin: 'a platform administrator',
+};
+
+/** Whom a record names: a person is who signed in; a machine may say for whom it acts. */
+export const actorOf = (principal: Principal, given: string | undefined): string => (principal.kind === 'user' ? principal.name : (given ?? principal.name));
+
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{8,128}$/;
 
 export type RouteTable = ReturnType<typeof createRouteTable>;
 
 /** Collects routes into a router and into an OpenAPI document from the same schemas. */
-export const createRouteTable = ({ token, idempotency }: { token: string; idempotency: Idempotency }) => {
+export const createRouteTable = ({ authenticate, idempotency }: { authenticate: (bearer: string) => Promise<Principal | undefined>; idempotency: Idempotency }) => {
   const router = Router();
   const registry = new OpenAPIRegistry();
   registry.registerComponent('securitySchemes', 'token', { type: 'http', scheme: 'bearer' });
-  const expected = digest(token);
   const paths: RegExp[] = [];
+  const declared: DeclaredRoute[] = [];
 
-  const authorise = (request: Request): void => {
+  /** Lets a request through that may use a route, and says who it is. */
+  const authorise = async (request: Request, access: Access, project?: string): Promise<Principal> => {
+    if (access === 'public') return NOBODY;
     const [scheme, given] = (request.get('authorization') ?? '').split(' ');
-    if (scheme?.toLowerCase() === 'bearer' && given && timingSafeEqual(digest(given), expected)) return;
-    throw new HttpProblem(401, 'This needs the API token as "Authorization: Bearer …".', { headers: { 'www-authenticate': 'Bearer realm="aftercall"' } });
+    const principal = scheme?.toLowerCase() === 'bearer' && given ? await authenticate(given) : undefined;
+    const verdict = mayUse(access, principal, project);
+    switch (verdict) {
+      case 'allowed':
+        return principal!;
+      case 'unauthenticated':
+        throw new HttpProblem(401, 'This needs a token as "Authorization: Bearer …": sign in at /v1/auth/login, or use a project\'s token.', { headers: { 'www-authenticate': 'Bearer realm="aftercall"' } });
+      case 'forbidden':
+        throw new HttpProblem(403, `This needs ${NEEDED[access]}.`);
+      case 'hidden':
+        throw new HttpProblem(404, `There is no project ${project ?? ''} that you belong to.`);
+    }
   };
 
   const add = <P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType>(
-    method: 'get' | 'post',
+    method: Method,
     path: string,
     spec: RouteSpec<P, Q, B>,
     handle: (asked: Asked<z.output<P>, z.output<Q>, z.output<B>>) => Promise<unknown>,
@@ -71,7 +112,8 @@ export const createRouteTable = ({ token, idempotency }: { token: string; idempo
       path: path.replaceAll(/:(\w+)/g, '{$1}'),
       summary: spec.summary,
       tags: [spec.tag],
-      security: [{ token: [] }],
+      security: spec.access === 'public' ? [] : [{ token: [] }],
+      'x-access': spec.access,
       request: {
         params,
         query,
@@ -88,20 +130,25 @@ export const createRouteTable = ({ token, idempotency }: { token: string; idempo
     });
 
     paths.push(new RegExp(`^${path.replaceAll(/:\w+/g, '[^/]+')}$`));
+    declared.push({ method, path, access: spec.access });
     router[method](path, async (request: Request, response: Response, next: NextFunction) => {
       try {
-        authorise(request);
+        const project = typeof request.params['project'] === 'string' ? request.params['project'] : undefined;
+        const principal = await authorise(request, spec.access, project);
         if (spec.body && !request.is('application/json')) throw new HttpProblem(415, 'The body has to be JSON, with "Content-Type: application/json".');
         const asked = {
           params: params.parse(request.params) as z.output<P>,
           query: query.parse(request.query) as z.output<Q>,
           body: (spec.body ? spec.body.parse(request.body) : undefined) as z.output<B>,
+          principal,
           requestId: '',
           request,
           response,
         };
-        if (spec.action) return await act(asked, method, spec.status ?? 200, handle);
-        const answer = await handle(asked);
+        // From here on the database shows this project's rows, and of routes that are no project's, none.
+        const work = (given: typeof asked): Promise<unknown> => (project === undefined ? asNobody(() => handle(given)) : inProject(project, () => handle(given)));
+        if (spec.action) return await act(asked, method, spec.status ?? 200, work);
+        const answer = await work(asked);
         if (!response.headersSent) response.status(spec.status ?? 200).json(answer);
       } catch (error) {
         next(error);
@@ -113,7 +160,9 @@ export const createRouteTable = ({ token, idempotency }: { token: string; idempo
     const { request, response } = asked;
     const key = request.get('idempotency-key') ?? '';
     if (!IDEMPOTENCY_KEY.test(key)) throw new HttpProblem(400, 'An action needs an Idempotency-Key header of 8 to 128 visible characters, so that a repeat does nothing twice.');
-    const claim = await idempotency.claim(key, createHash('sha256').update(JSON.stringify([method, request.originalUrl, asked.body])).digest('hex'));
+    // Keys of two callers are two keys.
+    const owned = `${asked.principal.id}:${key}`;
+    const claim = await idempotency.claim(owned, createHash('sha256').update(JSON.stringify([method, request.originalUrl, asked.body])).digest('hex'));
     if (claim.state === 'other_request') throw new HttpProblem(422, 'This Idempotency-Key was used for another request.');
     if (claim.state === 'in_progress') throw new HttpProblem(409, 'The same request is being worked on.', { headers: { 'retry-after': '1' } });
     if (claim.state === 'answered') {
@@ -122,13 +171,13 @@ export const createRouteTable = ({ token, idempotency }: { token: string; idempo
     }
     try {
       const body = ((await handle({ ...asked, requestId: key })) ?? {});
-      await idempotency.answer(key, { status, body });
+      await idempotency.answer(owned, { status, body });
       response.status(status).json(body);
     } catch (error) {
       // A refusal is an answer and stays one; what may go better next time may be asked again.
       const { problem } = toProblem(error);
-      if (problem.status < 500) await idempotency.answer(key, { status: problem.status, body: problem });
-      else await idempotency.release(key);
+      if (problem.status < 500) await idempotency.answer(owned, { status: problem.status, body: problem });
+      else await idempotency.release(owned);
       throw error;
     }
   };
@@ -140,6 +189,9 @@ export const createRouteTable = ({ token, idempotency }: { token: string; idempo
     knows: (path: string): boolean => paths.some((pattern) => pattern.test(path)),
     get: <P extends z.ZodObject, Q extends z.ZodObject>(path: string, spec: RouteSpec<P, Q, z.ZodType>, handle: (asked: Asked<z.output<P>, z.output<Q>, unknown>) => Promise<unknown>): void => add('get', path, spec, handle),
     post: <P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType>(path: string, spec: RouteSpec<P, Q, B>, handle: (asked: Asked<z.output<P>, z.output<Q>, z.output<B>>) => Promise<unknown>): void => add('post', path, spec, handle),
+    delete: <P extends z.ZodObject>(path: string, spec: RouteSpec<P, z.ZodObject, z.ZodType>, handle: (asked: Asked<z.output<P>, unknown, unknown>) => Promise<unknown>): void => add('delete', path, spec, handle as never),
+    /** Every route with who may use it. */
+    list: (): readonly DeclaredRoute[] => declared,
     document: (): object =>
       new OpenApiGeneratorV31(registry.definitions).generateDocument({
         openapi: '3.1.0',
@@ -147,5 +199,3 @@ export const createRouteTable = ({ token, idempotency }: { token: string; idempo
       }),
   };
 };
-
-const digest = (text: string): Buffer => createHash('sha256').update(text).digest();

@@ -61,14 +61,15 @@ export const CallDetailShape = CallShape.extend({
 
 export const CallListShape = z.object({ calls: z.array(CallShape), next: z.string().nullable(), countByState: z.partialRecord(StateShape, z.number()) });
 
+/** For whom a machine acts; a person is who signed in. */
 const person = z.string().trim().min(1).max(200);
 const reason = z.string().trim().min(1).max(1_000);
-export const ApproveBody = z.strictObject({ by: person, note: z.string().max(1_000).optional() });
-export const RejectBody = z.strictObject({ by: person, reason });
-export const RetryBody = z.strictObject({ by: person, from: StepShape.optional() });
-export const SkipBody = z.strictObject({ by: person, step: StepShape });
-export const GiveUpBody = z.strictObject({ by: person, reason });
-export const ReprocessBody = z.strictObject({ by: person, from: StepShape.default('recording') });
+export const ApproveBody = z.strictObject({ by: person.optional(), note: z.string().max(1_000).optional() });
+export const RejectBody = z.strictObject({ by: person.optional(), reason });
+export const RetryBody = z.strictObject({ by: person.optional(), from: StepShape.optional() });
+export const SkipBody = z.strictObject({ by: person.optional(), step: StepShape });
+export const GiveUpBody = z.strictObject({ by: person.optional(), reason });
+export const ReprocessBody = z.strictObject({ by: person.optional(), from: StepShape.default('recording') });
 
 export const AcceptedShape = z.object({ callId: z.string(), accepted: z.literal(true) });
 export const ReprocessedShape = z.object({ callId: z.string(), started: z.boolean(), version: z.number() });

@@ -4,13 +4,20 @@ import { createPayloadCodec } from '../crypto/payload-codec.ts';
 import { createKeyRing } from '../crypto/key-ring.ts';
 import { createIdempotency } from '../db/idempotency.ts';
 import { createInbox } from '../db/inbox.ts';
+import { AftercallError } from '../domain/errors.ts';
 import { DEFAULT_PROJECT, type Wiring } from '../wiring.ts';
 import { createApi, listen, type RunningApi } from './app.ts';
 import { startWebhookRelay } from './webhook-relay.ts';
 
+/** The first administrator of a new installation: whoever starts it shows this, once. */
+export interface FirstAdmin {
+  email: string;
+  password: string;
+}
+
 /** Starts the API and the relay of its webhook inbox on what is wired. */
-export const startApi = async (wiring: Wiring): Promise<RunningApi> => {
-  const { config, log, db, calls, runs, effects, costs, projects, objects, callsClient, schedules, temporal } = wiring;
+export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
+  const { accounts, config, log, db, calls, runs, effects, costs, projects, objects, callsClient, schedules, temporal } = wiring;
   const inbox = createInbox(db);
   const relay = startWebhookRelay({ inbox, callsClient, schedules, project: DEFAULT_PROJECT, log });
   const app = createApi({
@@ -25,7 +32,11 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi> => {
     idempotency: createIdempotency(db),
     objects,
     callsClient,
-    schedules,
+    accounts,
+    scheduleOf: (project) => {
+      if (project === DEFAULT_PROJECT) return schedules;
+      throw new AftercallError('NOT_FOUND', `Project ${project} has no schedule.`, { advice: 'Calls of other projects come in by webhook or upload.', outcome: 'refused' });
+    },
     codec: createPayloadCodec(createKeyRing(config.AFTERCALL_KEYS)),
     checks: {
       database: async () => void (await sql`select 1`.execute(db)),
@@ -38,8 +49,10 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi> => {
     await relay.stop();
     throw error;
   });
+  const firstAdmin = await accounts.createFirstAdmin();
   return {
     url: api.url,
+    ...(firstAdmin ? { firstAdmin } : {}),
     close: async () => {
       await api.close();
       await relay.stop();

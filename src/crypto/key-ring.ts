@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import { AftercallError } from '../domain/errors.ts';
 
 const ALGORITHM = 'aes-256-gcm';
@@ -18,6 +18,8 @@ export interface KeyRing {
   /** The key that encrypts. */
   readonly activeId: string;
   has(id: string): boolean;
+  /** A secret of 32 bytes for one purpose, derived from a key (HKDF-SHA256). @throws CONFIG_INVALID when the key is missing */
+  derive(id: string, purpose: string): Uint8Array;
   /** @param context must be given again to `open`; ties a ciphertext to its place */
   seal(plaintext: Uint8Array, context?: string): Sealed;
   /** @throws CONFIG_INVALID when the key is missing or the bytes were tampered with */
@@ -38,6 +40,11 @@ export const createKeyRing = (spec: string): KeyRing => {
   const ring: KeyRing = {
     activeId,
     has: (id) => keys.has(id),
+    derive(id, purpose) {
+      const key = keys.get(id);
+      if (!key) throw missingKey(id);
+      return new Uint8Array(hkdfSync('sha256', key, '', purpose, KEY_BYTES));
+    },
 
     seal(plaintext, context = '') {
       const nonce = randomBytes(NONCE_BYTES);
@@ -48,11 +55,7 @@ export const createKeyRing = (spec: string): KeyRing => {
 
     open({ keyId, bytes }, context = '') {
       const key = keys.get(keyId);
-      if (!key) {
-        throw new AftercallError('CONFIG_INVALID', `Data is encrypted under key "${keyId}", which is not on the key ring.`, {
-          advice: 'Add that key to the end of AFTERCALL_KEYS.',
-        });
-      }
+      if (!key) throw missingKey(keyId);
       const decipher = createDecipheriv(ALGORITHM, key, bytes.subarray(0, NONCE_BYTES))
         .setAAD(Buffer.from(context))
         .setAuthTag(bytes.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES));
@@ -81,6 +84,9 @@ export const createKeyRing = (spec: string): KeyRing => {
   };
   return ring;
 };
+
+const missingKey = (id: string): AftercallError =>
+  new AftercallError('CONFIG_INVALID', `Data is encrypted under key "${id}", which is not on the key ring.`, { advice: 'Add that key to the end of AFTERCALL_KEYS.' });
 
 const parse = (spec: string): Map<string, Buffer> => {
   const keys = new Map<string, Buffer>();

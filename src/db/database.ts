@@ -5,6 +5,7 @@ import pg from 'pg';
 import { AftercallError, messageOf } from '../domain/errors.ts';
 import { MIGRATIONS } from './migrations/index.ts';
 import type { Schema } from './schema.ts';
+import { asOwner, scopedDialect } from './scope.ts';
 
 export type Database = Kysely<Schema>;
 
@@ -24,18 +25,18 @@ export const openDatabase = async (url: string, { poolSize = 10 }: { poolSize?: 
     const folder = url.slice('pglite:'.length);
     if (folder) await mkdir(folder, { recursive: true });
     const pglite = folder ? new PGlite(folder) : new PGlite();
-    return new Kysely<Schema>({ dialect: new PGliteDialect({ pglite }) });
+    return new Kysely<Schema>({ dialect: scopedDialect(new PGliteDialect({ pglite })) });
   }
   const pool = new pg.Pool({ connectionString: url, max: poolSize, connectionTimeoutMillis: 10_000 });
   // Without a listener, a dropped idle connection would end the process.
   pool.on('error', () => {});
-  return new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+  return new Kysely<Schema>({ dialect: scopedDialect(new PostgresDialect({ pool })) });
 };
 
 /** Brings the schema up to date. Several processes may call it at once; one does the work. */
 export const migrate = async (db: Database): Promise<void> => {
   const migrator = new Migrator({ db, provider: { getMigrations: async () => MIGRATIONS } });
-  const { error, results } = await migrator.migrateToLatest();
+  const { error, results } = await asOwner(() => migrator.migrateToLatest());
   if (!error) return;
   const failed = results?.find((result) => result.status === 'Error')?.migrationName;
   throw new AftercallError(

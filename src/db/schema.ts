@@ -1,4 +1,5 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+import type { Role } from '../domain/access.ts';
 import type { Analysis } from '../domain/analysis.ts';
 import type { Attention, CallDetails, CallResult, CallState } from '../domain/call.ts';
 import type { Usage } from '../domain/cost.ts';
@@ -22,6 +23,12 @@ export interface Schema {
   run_log: RunLogTable;
   effects: EffectsTable;
   costs: CostsTable;
+  users: UsersTable;
+  memberships: MembershipsTable;
+  sessions: SessionsTable;
+  refresh_tokens: RefreshTokensTable;
+  api_tokens: ApiTokensTable;
+  sign_in_failures: SignInFailuresTable;
   credentials: CredentialsTable;
   encryption_keys: EncryptionKeysTable;
   inbox: InboxTable;
@@ -182,6 +189,67 @@ export interface CostsTable {
   request_id: string | null;
   reserved_at: CreatedAt;
   settled_at: NullableTimestamp;
+}
+
+/** A person. */
+export interface UsersTable {
+  id: Generated<string>;
+  /** Lower case. */
+  email: string;
+  name: string;
+  /** argon2id. */
+  password_hash: string;
+  platform_admin: Generated<boolean>;
+  created_at: CreatedAt;
+  disabled_at: NullableTimestamp;
+}
+
+export interface MembershipsTable {
+  project: string;
+  user_id: string;
+  role: Role;
+  created_at: CreatedAt;
+}
+
+/** A sign-in, and all refresh tokens that follow from it: a family that ends together. */
+export interface SessionsTable {
+  id: Generated<string>;
+  user_id: string;
+  created_at: CreatedAt;
+  last_used_at: DefaultedTimestamp;
+  ended_at: NullableTimestamp;
+  ended_why: 'logout' | 'password_changed' | 'token_reused' | 'disabled' | null;
+}
+
+export interface RefreshTokensTable {
+  /** SHA-256; the token itself is nowhere. */
+  hash: string;
+  session_id: string;
+  issued_at: CreatedAt;
+  expires_at: Timestamp;
+  used_at: NullableTimestamp;
+}
+
+/** A machine's access to one project. */
+export interface ApiTokensTable {
+  id: string;
+  project: string;
+  name: string;
+  role: Role;
+  /** SHA-256; the token itself was shown once. */
+  hash: string;
+  created_by: string;
+  created_at: CreatedAt;
+  expires_at: NullableTimestamp;
+  last_used_at: NullableTimestamp;
+  revoked_at: NullableTimestamp;
+}
+
+/** Failed sign-ins of an account or an address in a stretch of time. */
+export interface SignInFailuresTable {
+  key: string;
+  window_start: Timestamp;
+  failures: number;
 }
 
 /** Tokens that rotate, sealed under the key ring. */

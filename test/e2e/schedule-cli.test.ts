@@ -83,7 +83,7 @@ describe('npm run schedule, misused', () => {
   it('names every missing setting', async () => {
     const { code, stderr } = await runProgram('schedule', { args: ['describe'], cwd: folder });
     expect(code).toBe(2);
-    for (const name of ['WEBEX_BASE_URL', 'DATABASE_URL', 'API_TOKEN']) expect(stderr).toContain(`${name} is not set`);
+    for (const name of ['WEBEX_BASE_URL', 'DATABASE_URL']) expect(stderr).toContain(`${name} is not set`);
     expect(stderr).toContain('--data');
   });
 

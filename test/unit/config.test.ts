@@ -15,7 +15,7 @@ describe('configuration', () => {
       loadConfig({});
     } catch (error) {
       const { problems } = error as ConfigError;
-      for (const name of ['WEBEX_BASE_URL', 'OPENAI_API_KEY', 'SFDC_URL', 'DATABASE_URL', 'S3_BUCKET', 'API_TOKEN', 'AFTERCALL_KEYS']) {
+      for (const name of ['WEBEX_BASE_URL', 'OPENAI_API_KEY', 'SFDC_URL', 'DATABASE_URL', 'S3_BUCKET', 'AFTERCALL_KEYS']) {
         expect(problems.some((problem) => problem.includes(name))).toBe(true);
       }
     }

@@ -10,7 +10,7 @@ import { fromCursor, toCursor } from '../cursor.ts';
 import type { ApiDependencies } from '../dependencies.ts';
 import { HttpProblem } from '../problems.ts';
 import { parseRange } from '../range.ts';
-import type { RouteTable } from '../route.ts';
+import { actorOf, type RouteTable } from '../route.ts';
 import {
   AcceptedShape,
   type ACTIONS,
@@ -42,7 +42,7 @@ const ListQuery = z.strictObject({
 });
 
 export const callRoutes = (route: RouteTable, { calls, effects, costs, objects, projects, callsClient, config }: ApiDependencies): void => {
-  route.get('/v1/projects/:project/calls', { summary: 'Calls, newest first', tag: TAG, params: ProjectParams, query: ListQuery, returns: CallListShape }, async ({ params: { project }, query }) => {
+  route.get('/v1/projects/:project/calls', { access: 'project_viewer', summary: 'Calls, newest first', tag: TAG, params: ProjectParams, query: ListQuery, returns: CallListShape }, async ({ params: { project }, query }) => {
     await projects.settings(project);
     const rows = await calls.list(
       {
@@ -61,7 +61,7 @@ export const callRoutes = (route: RouteTable, { calls, effects, costs, objects, 
     return { calls: page.map(viewOf), next: rows.length > query.limit && last ? toCursor({ startedAt: last.startedAt, id: last.callId }) : null, countByState: await calls.countByState(project) };
   });
 
-  route.get(CALL, { summary: 'A call: where it stands, what came of it, what can be done', tag: TAG, params: CallParams, returns: CallDetailShape }, async ({ params }) => {
+  route.get(CALL, { access: 'project_viewer', summary: 'A call: where it stands, what came of it, what can be done', tag: TAG, params: CallParams, returns: CallDetailShape }, async ({ params }) => {
     const call = await calls.get(params);
     const versions = await calls.listVersions(params);
     const newest = versions[0];
@@ -96,7 +96,7 @@ export const callRoutes = (route: RouteTable, { calls, effects, costs, objects, 
 
   route.get(
     `${CALL}/transcript`,
-    { summary: 'The transcript as JSON, WebVTT or SRT', tag: TAG, params: CallParams, query: z.strictObject({ format: z.enum(['json', 'vtt', 'srt']).default('json') }), produces: ['application/json', 'text/vtt', 'application/x-subrip'] },
+    { access: 'project_viewer', summary: 'The transcript as JSON, WebVTT or SRT', tag: TAG, params: CallParams, query: z.strictObject({ format: z.enum(['json', 'vtt', 'srt']).default('json') }), produces: ['application/json', 'text/vtt', 'application/x-subrip'] },
     async ({ params, query, response }) => {
       const { transcript } = await newestOf(params);
       const text = transcript && (await objects.getText(transcript.key));
@@ -107,13 +107,13 @@ export const callRoutes = (route: RouteTable, { calls, effects, costs, objects, 
     },
   );
 
-  route.get(`${CALL}/analysis`, { summary: 'The analysis with its evidence', tag: TAG, params: CallParams, returns: z.record(z.string(), z.unknown()) }, async ({ params }) => {
+  route.get(`${CALL}/analysis`, { access: 'project_viewer', summary: 'The analysis with its evidence', tag: TAG, params: CallParams, returns: z.record(z.string(), z.unknown()) }, async ({ params }) => {
     const { analysis } = await newestOf(params);
     if (!analysis) throw missing(params, 'analysis');
     return analysis;
   });
 
-  route.get(`${CALL}/recording`, { summary: 'The recording; takes byte ranges', tag: TAG, params: CallParams, produces: ['audio/wav', 'audio/mpeg'] }, async ({ params, request, response }) => {
+  route.get(`${CALL}/recording`, { access: 'project_viewer', summary: 'The recording; takes byte ranges', tag: TAG, params: CallParams, produces: ['audio/wav', 'audio/mpeg'] }, async ({ params, request, response }) => {
     const { recording } = await newestOf(params);
     const info = recording && (await objects.head(recording.key));
     if (!recording || !info) throw missing(params, 'recording');
@@ -142,30 +142,30 @@ export const callRoutes = (route: RouteTable, { calls, effects, costs, objects, 
   });
 
   const accepted = (key: CallKey) => ({ callId: key.callId, accepted: true as const });
-  const action = { tag: TAG, params: CallParams, returns: AcceptedShape, action: true as const };
-  route.post(`${CALL}/approve`, { ...action, summary: 'Let a call go on that waits for approval', body: ApproveBody }, async ({ params, body: { by, note }, requestId }) => {
-    await callsClient.approve(params, { by, ...(note ? { note } : {}) }, requestId);
+  const action = { access: 'project_admin' as const, tag: TAG, params: CallParams, returns: AcceptedShape, action: true as const };
+  route.post(`${CALL}/approve`, { ...action, summary: 'Let a call go on that waits for approval', body: ApproveBody }, async ({ params, body: { by, note }, principal, requestId }) => {
+    await callsClient.approve(params, { by: actorOf(principal, by), ...(note ? { note } : {}) }, requestId);
     return accepted(params);
   });
-  route.post(`${CALL}/reject`, { ...action, summary: 'Turn down what waits for approval', body: RejectBody }, async ({ params, body, requestId }) => {
-    await callsClient.reject(params, body, requestId);
+  route.post(`${CALL}/reject`, { ...action, summary: 'Turn down what waits for approval', body: RejectBody }, async ({ params, body, principal, requestId }) => {
+    await callsClient.reject(params, { ...body, by: actorOf(principal, body.by) }, requestId);
     return accepted(params);
   });
-  route.post(`${CALL}/retry`, { ...action, summary: 'Try failed steps again, or all from an earlier one', body: RetryBody }, async ({ params, body: { by, from }, requestId }) => {
-    await callsClient.retry(params, { by, ...(from ? { from } : {}) }, requestId);
+  route.post(`${CALL}/retry`, { ...action, summary: 'Try failed steps again, or all from an earlier one', body: RetryBody }, async ({ params, body: { by, from }, principal, requestId }) => {
+    await callsClient.retry(params, { by: actorOf(principal, by), ...(from ? { from } : {}) }, requestId);
     return accepted(params);
   });
-  route.post(`${CALL}/skip-step`, { ...action, summary: 'Go on without a failed step', body: SkipBody }, async ({ params, body, requestId }) => {
-    await callsClient.skipStep(params, body, requestId);
+  route.post(`${CALL}/skip-step`, { ...action, summary: 'Go on without a failed step', body: SkipBody }, async ({ params, body, principal, requestId }) => {
+    await callsClient.skipStep(params, { ...body, by: actorOf(principal, body.by) }, requestId);
     return accepted(params);
   });
-  route.post(`${CALL}/give-up`, { ...action, summary: 'End a call that waits', body: GiveUpBody }, async ({ params, body, requestId }) => {
-    await callsClient.giveUp(params, body, requestId);
+  route.post(`${CALL}/give-up`, { ...action, summary: 'End a call that waits', body: GiveUpBody }, async ({ params, body, principal, requestId }) => {
+    await callsClient.giveUp(params, { ...body, by: actorOf(principal, body.by) }, requestId);
     return accepted(params);
   });
-  route.post(`${CALL}/reprocess`, { ...action, summary: 'Run an ended call again as a new version, from a step on', body: ReprocessBody, returns: ReprocessedShape, status: 202 }, async ({ params, body }) => ({
+  route.post(`${CALL}/reprocess`, { ...action, summary: 'Run an ended call again as a new version, from a step on', body: ReprocessBody, returns: ReprocessedShape, status: 202 }, async ({ params, body, principal }) => ({
     callId: params.callId,
-    ...(await callsClient.reprocess(params, body)),
+    ...(await callsClient.reprocess(params, { ...body, by: actorOf(principal, body.by) })),
   }));
 };
 

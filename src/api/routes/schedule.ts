@@ -11,27 +11,26 @@ const BackfillBody = z
   .strictObject({ from: z.iso.datetime({ offset: true }), to: z.iso.datetime({ offset: true }) })
   .refine(({ from, to }) => Date.parse(from) < Date.parse(to), { message: 'from has to lie before to', path: ['from'] });
 
-export const scheduleRoutes = (route: RouteTable, { schedules, projects }: ApiDependencies): void => {
+export const scheduleRoutes = (route: RouteTable, { scheduleOf }: ApiDependencies): void => {
   const done = { done: true as const };
-  const action = { tag: TAG, params: ProjectParams, returns: DoneShape, action: true as const };
-  route.get(SCHEDULE, { summary: 'The schedule, its next and its last runs', tag: TAG, params: ProjectParams, returns: ScheduleShape }, async ({ params }) => {
-    await projects.settings(params.project);
-    return schedules.describe();
+  const action = { access: 'project_admin' as const, tag: TAG, params: ProjectParams, returns: DoneShape, action: true as const };
+  route.get(SCHEDULE, { access: 'project_viewer', summary: 'The schedule, its next and its last runs', tag: TAG, params: ProjectParams, returns: ScheduleShape }, async ({ params }) => {
+    return scheduleOf(params.project).describe();
   });
-  route.post(`${SCHEDULE}/pause`, { ...action, summary: 'Stop reading windows', body: NoteBody }, async ({ body }) => {
-    await schedules.pause(body.note);
+  route.post(`${SCHEDULE}/pause`, { ...action, summary: 'Stop reading windows', body: NoteBody }, async ({ params, body }) => {
+    await scheduleOf(params.project).pause(body.note);
     return done;
   });
-  route.post(`${SCHEDULE}/resume`, { ...action, summary: 'Go on reading windows', body: NoteBody }, async ({ body }) => {
-    await schedules.resume(body.note);
+  route.post(`${SCHEDULE}/resume`, { ...action, summary: 'Go on reading windows', body: NoteBody }, async ({ params, body }) => {
+    await scheduleOf(params.project).resume(body.note);
     return done;
   });
-  route.post(`${SCHEDULE}/trigger`, { ...action, summary: 'Read a window now', body: z.strictObject({}) }, async () => {
-    await schedules.trigger();
+  route.post(`${SCHEDULE}/trigger`, { ...action, summary: 'Read a window now', body: z.strictObject({}) }, async ({ params }) => {
+    await scheduleOf(params.project).trigger();
     return done;
   });
-  route.post(`${SCHEDULE}/backfill`, { ...action, summary: 'Read every window that was due between two times', body: BackfillBody }, async ({ body: { from, to } }) => {
-    await schedules.backfill(new Date(from), new Date(to));
+  route.post(`${SCHEDULE}/backfill`, { ...action, summary: 'Read every window that was due between two times', body: BackfillBody }, async ({ params, body: { from, to } }) => {
+    await scheduleOf(params.project).backfill(new Date(from), new Date(to));
     return done;
   });
 };

@@ -1,0 +1,107 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { sql } from 'kysely';
+import { createCalls } from '../../src/db/calls.ts';
+import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
+import { asNobody, asOwner, inProject } from '../../src/db/scope.ts';
+import type { CallDetails } from '../../src/domain/call.ts';
+import { startPostgres, type TestPostgres } from '../support/postgres.ts';
+
+let postgres: TestPostgres;
+
+beforeAll(async () => {
+  postgres = await startPostgres();
+}, 300_000);
+afterAll(() => postgres?.stop());
+
+/** The database as a superuser of its own, and as an owner who may neither walk past policies nor make roles. */
+const urlOf = async (kind: string): Promise<string> => {
+  if (kind === 'PGlite') return 'pglite:';
+  const url = new URL(await postgres.createDatabase());
+  if (kind === 'PostgreSQL') return url.href;
+  const admin = await openDatabase(url.href);
+  await asOwner(() => sql`create role plain login password 'plain' nosuperuser nocreaterole`.execute(admin));
+  await asOwner(() => sql.raw(`create database plain owner plain`).execute(admin));
+  await admin.destroy();
+  return Object.assign(url, { username: 'plain', password: 'plain', pathname: '/plain' }).href;
+};
+
+const details = (callId: string): CallDetails => ({ source: 'webex', callId, status: 'completed', direction: 'inbound', startedAtMs: 1_700_000_000_000 });
+
+describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('one project’s rows on %s', (kind) => {
+  let db: Database;
+  beforeAll(async () => {
+    db = await openDatabase(await urlOf(kind));
+    await migrate(db);
+    await db.insertInto('projects').values([{ id: 'a', name: 'A', settings: '{}' }, { id: 'b', name: 'B', settings: '{}' }]).execute();
+    const calls = createCalls(db);
+    for (const project of ['a', 'b']) {
+      await inProject(project, async () => {
+        await calls.stage(project, [details(`call-of-${project}`)], 'staged');
+        await calls.openVersion({ project, callId: `call-of-${project}`, version: 1 }, { from: 'recording', state: 'staged', runId: `${project}.webex.1` });
+        await db.insertInto('runs').values({ id: `${project}.webex.1`, project, source: 'webex', window_from: new Date(0), window_to: new Date(1), state: 'reading' }).execute();
+        await db.insertInto('run_tasks').values({ run_id: `${project}.webex.1`, call_id: `call-of-${project}`, disposition: 'new' }).execute();
+        await db.insertInto('run_log').values({ run_id: `${project}.webex.1`, level: 'info', message: 'm', fields: '{}' }).execute();
+        await db.insertInto('effects').values({ key: `effect-${project}`, project, call_id: `call-of-${project}`, version: 1, effect: 'e', target: 't', class: 'no_key', state: 'planned', intent: '{}' }).execute();
+        await db.insertInto('costs').values({ key: `cost-${project}`, project, call_id: `call-of-${project}`, version: 1, step: 'crm', kind: 'llm', provider: 'p', model: 'm', state: 'reserved' }).execute();
+        await db.insertInto('api_tokens').values({ id: `token-${project}`, project, name: 'n', role: 'project_viewer', hash: project, created_by: 'x' }).execute();
+      });
+    }
+    const { id } = await db.insertInto('users').values({ email: 'u@example.org', name: 'U', password_hash: 'x' }).returning('id').executeTakeFirstOrThrow();
+    await db.insertInto('memberships').values([{ project: 'a', user_id: id, role: 'project_viewer' }, { project: 'b', user_id: id, role: 'project_viewer' }]).execute();
+  }, 60_000);
+  afterAll(() => db?.destroy());
+
+  /** Tables that hold what belongs to projects: those with such a column, and those that say it by a run. */
+  const tables = async (): Promise<string[]> => {
+    const { rows } = await sql<{ name: string }>`select table_name as name from information_schema.columns where table_schema = current_schema() and (column_name = 'project' or column_name = 'run_id') union select 'projects'`.execute(db);
+    return rows.map(({ name }) => name).toSorted();
+  };
+
+  it('are guarded in every table that has any', async () => {
+    const { rows } = await sql<{ name: string }>`select relname as name from pg_class where relkind = 'r' and relnamespace = current_schema()::regnamespace and relrowsecurity and relforcerowsecurity`.execute(db);
+    expect(rows.map(({ name }) => name).toSorted()).toEqual(await tables());
+  });
+
+  it('are all that a query without a where sees', async () => {
+    for (const table of await tables()) {
+      const rowsIn = async (): Promise<string> => JSON.stringify((await sql.raw(`select * from ${table}`).execute(db)).rows);
+      const [ofA, ofNobody, all] = [await inProject('a', rowsIn), await asNobody(rowsIn), await rowsIn()];
+      expect([table, ofNobody]).toEqual([table, '[]']);
+      expect([table, /"(id|project)":"a"|"a\.webex\.1"/.test(ofA), /"b"|"b\.webex\.1"|-of-b|-b"/.test(ofA)]).toEqual([table, true, false]);
+      expect([table, /"b"|"b\.webex\.1"|-b"/.test(all)]).toEqual([table, true]);
+    }
+  });
+
+  it('cannot be written or changed for another project', async () => {
+    await expect(inProject('a', () => db.insertInto('runs').values({ id: 'b.webex.2', project: 'b', source: 'webex', window_from: new Date(0), window_to: new Date(1), state: 'reading' }).execute())).rejects.toThrow(/row-level security/);
+    await expect(inProject('a', () => db.insertInto('run_tasks').values({ run_id: 'b.webex.1', call_id: 'x', disposition: 'new' }).execute())).rejects.toThrow(/row-level security/);
+    const { numUpdatedRows } = await inProject('a', () => db.updateTable('calls').set({ state: 'failed' }).executeTakeFirst());
+    expect(numUpdatedRows).toBe(1n);
+    expect(await db.selectFrom('calls').select(['project', 'state']).orderBy('project').execute()).toEqual([{ project: 'a', state: 'failed' }, { project: 'b', state: 'staged' }]);
+    const { numDeletedRows } = await inProject('a', () => db.deleteFrom('effects').executeTakeFirst());
+    expect(numDeletedRows).toBe(1n);
+    await expect(inProject('a', () => db.updateTable('calls').set({ project: 'b' }).execute())).rejects.toThrow(/row-level security/);
+  });
+
+  it('keep apart when requests of two projects share connections', async () => {
+    const seen = await Promise.all(
+      Array.from({ length: 60 }, (_, index) => {
+        const project = index % 2 === 0 ? 'a' : 'b';
+        return inProject(project, async () => {
+          const inTransaction = index % 3 === 0;
+          const read = (on: Database) => on.selectFrom('calls').select('project').execute();
+          return [project, ...(inTransaction ? await db.transaction().execute((tx) => read(tx as never)) : await read(db)).map((row) => row.project)];
+        });
+      }),
+    );
+    for (const [asked, ...got] of seen) expect(got).toEqual([asked]);
+  });
+
+  it('are hidden from whoever forgets the project in SQL of their own', async () => {
+    const { rows } = await inProject('a', () => sql<{ count: number }>`select count(*)::int as count from calls c join call_versions v on v.call_id = c.call_id`.execute(db));
+    expect(rows).toEqual([{ count: 1 }]);
+    // The role cannot be shaken off by a query that a repository would send.
+    const { rows: who } = await inProject('a', () => sql<{ above: boolean }>`select rolsuper or rolbypassrls as above from pg_roles where rolname = current_user`.execute(db));
+    expect(who).toEqual([{ above: false }]);
+  });
+});
