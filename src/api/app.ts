@@ -11,6 +11,7 @@ import { createMetrics } from './metrics.ts';
 import { HttpProblem, problemHandler } from './problems.ts';
 import { createRouteTable } from './route.ts';
 import { accountRoutes } from './routes/accounts.ts';
+import { auditRoutes } from './routes/audit.ts';
 import { callRoutes } from './routes/calls.ts';
 import { runRoutes } from './routes/runs.ts';
 import { scheduleRoutes } from './routes/schedule.ts';
@@ -22,7 +23,7 @@ const CHECK_MS = 5_000;
 
 /** The HTTP API. Open to all are health, readiness, the documentation, signing in and signed webhooks. */
 export const createApi = (dependencies: ApiDependencies): Express => {
-  const { accounts, config, log, calls, inbox, idempotency, codec, checks, kickRelay } = dependencies;
+  const { accounts, audit, config, log, calls, inbox, idempotency, codec, checks, kickRelay } = dependencies;
   const app = express();
   app.disable('x-powered-by');
   app.set('query parser', 'simple');
@@ -50,7 +51,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
 
   app.use(webhookRouter({ secret: config.WEBEX_WEBHOOK_SECRET, inbox, kick: kickRelay, count: (outcome) => metrics.webhooks.inc({ outcome }) }));
 
-  const routes = createRouteTable({ authenticate: accounts.authenticate, idempotency });
+  const routes = createRouteTable({ authenticate: accounts.authenticate, idempotency, audit });
   const operator: express.RequestHandler = async (request, _response, next) => {
     await routes.authorise(request, 'operator');
     next();
@@ -62,6 +63,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
 
   app.use(express.json({ limit: BODY_LIMIT, strict: true }));
   accountRoutes(routes, dependencies);
+  auditRoutes(routes, dependencies);
   callRoutes(routes, dependencies);
   runRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);

@@ -4,6 +4,7 @@ import type { CallsClient } from '../client/calls.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Schedules } from '../client/schedules.ts';
 import type { Config } from '../config.ts';
+import type { Audit } from '../db/audit.ts';
 import type { Calls } from '../db/calls.ts';
 import type { Costs } from '../db/costs.ts';
 import type { Effects } from '../db/effects.ts';
@@ -27,6 +28,7 @@ export interface ApiDependencies {
   objects: ObjectStore;
   callsClient: Pick<CallsClient, 'approve' | 'reject' | 'retry' | 'skipStep' | 'giveUp' | 'reprocess'>;
   accounts: Accounts;
+  audit: Audit;
   /** @throws NOT_FOUND for a project that has none */
   scheduleOf: (project: string) => Pick<Schedules, 'describe' | 'pause' | 'resume' | 'trigger' | 'backfill'>;
   codec: PayloadCodec;

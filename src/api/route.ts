@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto';
 import { OpenAPIRegistry, OpenApiGeneratorV31 } from '@asteasolutions/zod-to-openapi';
 import { type NextFunction, type Request, type Response, Router } from 'express';
 import { z } from 'zod';
+import { type Audit, INSTALLATION } from '../db/audit.ts';
 import type { Idempotency } from '../db/idempotency.ts';
-import { asNobody, inProject } from '../db/scope.ts';
+import { asInstallation, asNobody, inProject } from '../db/scope.ts';
 import { type Access, mayUse, type Principal } from '../domain/access.ts';
 import { HttpProblem, toProblem } from './problems.ts';
 
@@ -23,6 +24,18 @@ export interface RouteSpec<P extends z.ZodObject, Q extends z.ZodObject, B exten
   /** Changes something: needs an Idempotency-Key, and answers a repeat with the first answer. */
   action?: true;
 }
+
+/** What the audit log keeps of a request that changes something. Written before it is carried out. */
+export interface AuditSpec<P, B> {
+  /** As in `calls.retry`. */
+  action: string;
+  target: (asked: { params: P; body: B }) => string;
+  /** Without secrets, and without what was said on calls. */
+  details?: (body: B) => Record<string, unknown>;
+}
+
+/** A route that changes something says what the audit log keeps of it, or that there is nothing to keep. */
+type Changing<P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType> = RouteSpec<P, Q, B> & { audit: AuditSpec<z.output<P>, z.output<B>> | 'nothing' };
 
 export interface Asked<P, Q, B> {
   params: P;
@@ -74,7 +87,13 @@ const IDEMPOTENCY_KEY = /^[\x21-\x7e]{8,128}$/;
 export type RouteTable = ReturnType<typeof createRouteTable>;
 
 /** Collects routes into a router and into an OpenAPI document from the same schemas. */
-export const createRouteTable = ({ authenticate, idempotency }: { authenticate: (bearer: string) => Promise<Principal | undefined>; idempotency: Idempotency }) => {
+interface RouteTableDependencies {
+  authenticate: (bearer: string) => Promise<Principal | undefined>;
+  idempotency: Idempotency;
+  audit: Pick<Audit, 'append'>;
+}
+
+export const createRouteTable = ({ authenticate, idempotency, audit }: RouteTableDependencies) => {
   const router = Router();
   const registry = new OpenAPIRegistry();
   registry.registerComponent('securitySchemes', 'token', { type: 'http', scheme: 'bearer' });
@@ -102,7 +121,7 @@ export const createRouteTable = ({ authenticate, idempotency }: { authenticate: 
   const add = <P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType>(
     method: Method,
     path: string,
-    spec: RouteSpec<P, Q, B>,
+    spec: RouteSpec<P, Q, B> & { audit?: AuditSpec<z.output<P>, z.output<B>> | 'nothing' },
     handle: (asked: Asked<z.output<P>, z.output<Q>, z.output<B>>) => Promise<unknown>,
   ): void => {
     const params = spec.params ?? z.strictObject({});
@@ -146,7 +165,8 @@ export const createRouteTable = ({ authenticate, idempotency }: { authenticate: 
           response,
         };
         // From here on the database shows this project's rows, and of routes that are no project's, none.
-        const work = (given: typeof asked): Promise<unknown> => (project === undefined ? asNobody(() => handle(given)) : inProject(project, () => handle(given)));
+        const inScope = (given: typeof asked): Promise<unknown> => (project === undefined ? asNobody(() => handle(given)) : inProject(project, () => handle(given)));
+        const work = (given: typeof asked): Promise<unknown> => (spec.audit && spec.audit !== 'nothing' ? recorded(spec.audit, given, project, () => inScope(given)) : inScope(given));
         if (spec.action) return await act(asked, method, spec.status ?? 200, work);
         const answer = await work(asked);
         if (!response.headersSent) response.status(spec.status ?? 200).json(answer);
@@ -154,6 +174,25 @@ export const createRouteTable = ({ authenticate, idempotency }: { authenticate: 
         next(error);
       }
     });
+  };
+
+  /** Nothing happens that is not in the audit log: it is written first, and a refusal is written behind it. */
+  const recorded = async <P, Q, B>({ action, target, details }: AuditSpec<P, B>, { params, body, principal, requestId, response }: Asked<P, Q, B>, project: string | undefined, work: () => Promise<unknown>): Promise<unknown> => {
+    const entry = {
+      project: project ?? INSTALLATION,
+      actor: principal.name,
+      actorKind: principal.kind,
+      target: target({ params, body }),
+      requestId: requestId || String(response.getHeader('x-request-id') ?? ''),
+    };
+    await asInstallation(() => audit.append({ ...entry, action, details: details?.(body) ?? {} }));
+    try {
+      return await work();
+    } catch (error) {
+      const { status } = toProblem(error).problem;
+      await asInstallation(() => audit.append({ ...entry, action: `${action}.failed`, details: { status } }));
+      throw error;
+    }
   };
 
   const act = async <P, Q, B>(asked: Asked<P, Q, B>, method: string, status: number, handle: (asked: Asked<P, Q, B>) => Promise<unknown>): Promise<void> => {
@@ -188,8 +227,8 @@ export const createRouteTable = ({ authenticate, idempotency }: { authenticate: 
     /** Whether any method is served at a path. */
     knows: (path: string): boolean => paths.some((pattern) => pattern.test(path)),
     get: <P extends z.ZodObject, Q extends z.ZodObject>(path: string, spec: RouteSpec<P, Q, z.ZodType>, handle: (asked: Asked<z.output<P>, z.output<Q>, unknown>) => Promise<unknown>): void => add('get', path, spec, handle),
-    post: <P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType>(path: string, spec: RouteSpec<P, Q, B>, handle: (asked: Asked<z.output<P>, z.output<Q>, z.output<B>>) => Promise<unknown>): void => add('post', path, spec, handle),
-    delete: <P extends z.ZodObject>(path: string, spec: RouteSpec<P, z.ZodObject, z.ZodType>, handle: (asked: Asked<z.output<P>, unknown, unknown>) => Promise<unknown>): void => add('delete', path, spec, handle as never),
+    post: <P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType>(path: string, spec: Changing<P, Q, B>, handle: (asked: Asked<z.output<P>, z.output<Q>, z.output<B>>) => Promise<unknown>): void => add('post', path, spec, handle),
+    delete: <P extends z.ZodObject>(path: string, spec: Changing<P, z.ZodObject, z.ZodType>, handle: (asked: Asked<z.output<P>, unknown, unknown>) => Promise<unknown>): void => add('delete', path, spec, handle as never),
     /** Every route with who may use it. */
     list: (): readonly DeclaredRoute[] => declared,
     document: (): object =>

@@ -2,6 +2,7 @@ import type { Connection } from '@temporalio/client';
 import { sql } from 'kysely';
 import { createPayloadCodec } from '../crypto/payload-codec.ts';
 import { createKeyRing } from '../crypto/key-ring.ts';
+import { createAudit } from '../db/audit.ts';
 import { createIdempotency } from '../db/idempotency.ts';
 import { createInbox } from '../db/inbox.ts';
 import { AftercallError } from '../domain/errors.ts';
@@ -33,6 +34,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     objects,
     callsClient,
     accounts,
+    audit: createAudit(db),
     scheduleOf: (project) => {
       if (project === DEFAULT_PROJECT) return schedules;
       throw new AftercallError('NOT_FOUND', `Project ${project} has no schedule.`, { advice: 'Calls of other projects come in by webhook or upload.', outcome: 'refused' });

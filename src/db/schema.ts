@@ -28,6 +28,8 @@ export interface Schema {
   sessions: SessionsTable;
   refresh_tokens: RefreshTokensTable;
   api_tokens: ApiTokensTable;
+  audit_log: AuditLogTable;
+  audit_heads: AuditHeadsTable;
   sign_in_failures: SignInFailuresTable;
   credentials: CredentialsTable;
   encryption_keys: EncryptionKeysTable;
@@ -243,6 +245,29 @@ export interface ApiTokensTable {
   expires_at: NullableTimestamp;
   last_used_at: NullableTimestamp;
   revoked_at: NullableTimestamp;
+}
+
+/** Append-only: a trigger refuses changes. */
+export interface AuditLogTable {
+  /** `*` for what is not one project's. */
+  project: string;
+  seq: ColumnType<number | string, number, never>;
+  at: ColumnType<Date, string, never>;
+  actor: string;
+  actor_kind: 'user' | 'token';
+  action: string;
+  target: string;
+  details: Json<Record<string, unknown>>;
+  request_id: string;
+  previous_hash: string;
+  hash: string;
+}
+
+/** The end of each project's chain. */
+export interface AuditHeadsTable {
+  project: string;
+  seq: ColumnType<number | string, number, number>;
+  hash: string;
 }
 
 /** Failed sign-ins of an account or an address in a stretch of time. */

@@ -90,6 +90,10 @@ const ACCESS: Record<string, 'public' | 'signed_in' | 'project_viewer' | 'projec
   'post /v1/users/:userId/reset-password': 'platform_admin',
   'post /v1/users/:userId/disable': 'platform_admin',
   'post /v1/users/:userId/enable': 'platform_admin',
+  'get /v1/audit': 'platform_admin',
+  'get /v1/audit/verify': 'platform_admin',
+  'get /v1/projects/:project/audit': 'project_admin',
+  'get /v1/projects/:project/audit/verify': 'project_admin',
   'get /v1/projects': 'signed_in',
   'post /v1/projects': 'platform_admin',
   'get /v1/projects/:project/members': 'project_viewer',
@@ -186,6 +190,48 @@ describe('who may use a route', () => {
     const path = `/v1/projects/default/calls/${CALL}/retry`;
     expect((await ask('POST', path, { token: tokens['admin'], body: {}, headers })).headers.get('idempotent-replay')).toBeNull();
     expect((await ask('POST', path, { token: tokens['admin token'], body: { from: 'crm' }, headers })).status).toBe(409);
+  });
+});
+
+describe('the audit log', () => {
+  type Entries = { entries: { actor: string; actorKind: string; action: string; target: string; details: object }[]; next: string | null };
+
+  it('names who did what to which call, refusals too, and no words of theirs', async () => {
+    const call = `/v1/projects/default/calls/${CALL}`;
+    await ask('POST', `${call}/give-up`, { token: tokens['admin'], body: { by: 'somebody else', reason: 'she-said-canary' } });
+    await ask('POST', `${call}/retry`, { token: tokens['admin token'], body: { by: 'the night shift', from: 'crm' } });
+    const { entries } = await json<Entries>(ask('GET', `/v1/projects/default/audit?target=${CALL}&limit=4`, { token: tokens['admin'] }));
+    expect(entries.map(({ actor, actorKind, action, target }) => [actor, actorKind, action, target])).toEqual([
+      ['a project_admin', 'token', 'calls.retry.failed', CALL],
+      ['a project_admin', 'token', 'calls.retry', CALL],
+      // A person is who signed in, whatever the request says.
+      ['admin@example.org', 'user', 'calls.give_up.failed', CALL],
+      ['admin@example.org', 'user', 'calls.give_up', CALL],
+    ]);
+    expect(entries[1]!.details).toEqual({ from: 'crm', onBehalfOf: 'the night shift' });
+    expect(JSON.stringify(await system.wiring.db.selectFrom('audit_log').selectAll().execute())).not.toContain('canary');
+  });
+
+  it('names who made accounts, members and tokens, and holds no secret of theirs', async () => {
+    const made = await makeUser('audited@example.org');
+    const token = await makeToken('other', 'project_viewer');
+    const { entries } = await json<Entries>(ask('GET', '/v1/audit?limit=1', { token: tokens['platform admin'] }));
+    expect(entries).toEqual([expect.objectContaining({ actor: admin.email, action: 'users.create', target: 'audited@example.org' })]);
+    const dump = JSON.stringify(await system.wiring.db.selectFrom('audit_log').selectAll().execute());
+    expect([made.password, token, admin.password].filter((secret) => dump.includes(secret))).toEqual([]);
+  });
+
+  it('comes in pages, is intact, and shows nobody another project’s', async () => {
+    const seen: unknown[] = [];
+    for (let next: string | null = ''; next !== null; ) {
+      const page: Entries = await json<Entries>(ask('GET', `/v1/projects/other/audit?limit=2${next ? `&cursor=${next}` : ''}`, { token: tokens["other project's admin"] }));
+      seen.push(...page.entries);
+      next = page.next;
+    }
+    expect(seen.length).toBeGreaterThan(3);
+    expect(JSON.stringify(seen)).not.toContain(CALL);
+    expect(await json(ask('GET', '/v1/projects/other/audit/verify', { token: tokens["other project's admin"] }))).toMatchObject({ intact: true, entries: seen.length });
+    expect(await json(ask('GET', '/v1/audit/verify', { token: tokens['platform admin'] }))).toMatchObject({ intact: true });
   });
 });
 

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { sql } from 'kysely';
+import { createAudit } from '../../src/db/audit.ts';
 import { createCalls } from '../../src/db/calls.ts';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
 import { asNobody, asOwner, inProject } from '../../src/db/scope.ts';
@@ -34,8 +35,10 @@ describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('on
     await migrate(db);
     await db.insertInto('projects').values([{ id: 'a', name: 'A', settings: '{}' }, { id: 'b', name: 'B', settings: '{}' }]).execute();
     const calls = createCalls(db);
+    const audit = createAudit(db);
     for (const project of ['a', 'b']) {
       await inProject(project, async () => {
+        await audit.append({ project, actor: 'x', actorKind: 'user', action: 'a', target: 't', details: {}, requestId: 'r' });
         await calls.stage(project, [details(`call-of-${project}`)], 'staged');
         await calls.openVersion({ project, callId: `call-of-${project}`, version: 1 }, { from: 'recording', state: 'staged', runId: `${project}.webex.1` });
         await db.insertInto('runs').values({ id: `${project}.webex.1`, project, source: 'webex', window_from: new Date(0), window_to: new Date(1), state: 'reading' }).execute();

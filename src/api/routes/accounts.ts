@@ -38,7 +38,7 @@ const done = { done: true as const };
 export const accountRoutes = (route: RouteTable, { accounts, projects }: ApiDependencies): void => {
   route.post(
     '/v1/auth/login',
-    { access: 'public', summary: 'Sign in', tag: AUTH, body: z.strictObject({ email, password: z.string().min(1).max(MAX_PASSWORD_LENGTH) }), returns: SignedInShape },
+    { access: 'public', audit: 'nothing', summary: 'Sign in', tag: AUTH, body: z.strictObject({ email, password: z.string().min(1).max(MAX_PASSWORD_LENGTH) }), returns: SignedInShape },
     async ({ body, request }) => {
       const signedIn = await accounts.signIn({ ...body, address: request.ip ?? '' }).catch((error: unknown) => {
         if (!(error instanceof TooManySignIns)) throw error;
@@ -48,18 +48,18 @@ export const accountRoutes = (route: RouteTable, { accounts, projects }: ApiDepe
       return signedIn;
     },
   );
-  route.post('/v1/auth/refresh', { access: 'public', summary: 'Take a refresh token for new tokens; each is good once', tag: AUTH, body: z.strictObject({ refreshToken: z.string().min(1).max(200) }), returns: SignedInShape }, async ({ body }) => {
+  route.post('/v1/auth/refresh', { access: 'public', audit: 'nothing', summary: 'Take a refresh token for new tokens; each is good once', tag: AUTH, body: z.strictObject({ refreshToken: z.string().min(1).max(200) }), returns: SignedInShape }, async ({ body }) => {
     const signedIn = await accounts.refresh(body.refreshToken);
     if (!signedIn) throw new HttpProblem(401, 'This refresh token is not good any more. Sign in again.');
     return signedIn;
   });
-  route.post('/v1/auth/logout', { access: 'signed_in', summary: 'End this session', tag: AUTH, body: z.strictObject({}), returns: DoneShape }, async ({ principal }) => {
+  route.post('/v1/auth/logout', { access: 'signed_in', audit: 'nothing', summary: 'End this session', tag: AUTH, body: z.strictObject({}), returns: DoneShape }, async ({ principal }) => {
     await accounts.signOut(principal);
     return done;
   });
   route.post(
     '/v1/auth/password',
-    { access: 'signed_in', summary: 'Change your own password; ends your other sessions', tag: AUTH, body: z.strictObject({ current: z.string().min(1).max(MAX_PASSWORD_LENGTH), next: newPassword }), returns: DoneShape },
+    { access: 'signed_in', audit: { action: 'users.change_own_password', target: () => 'own account' }, summary: 'Change your own password; ends your other sessions', tag: AUTH, body: z.strictObject({ current: z.string().min(1).max(MAX_PASSWORD_LENGTH), next: newPassword }), returns: DoneShape },
     async ({ principal, body }) => {
       if (principal.kind !== 'user') throw new HttpProblem(409, 'A token has no password.');
       if (!(await accounts.changePassword(principal, body))) throw new HttpProblem(409, 'The current password is wrong.');
@@ -73,6 +73,7 @@ export const accountRoutes = (route: RouteTable, { accounts, projects }: ApiDepe
     projects: [...principal.roles].map(([project, role]) => ({ project, role })),
   }));
 
+  const ofUser = (what: string) => ({ action: `users.${what}`, target: ({ params }: { params: { userId: string } }) => params.userId });
   const asPlatform = { access: 'platform_admin', tag: USERS } as const;
   route.get('/v1/users', { ...asPlatform, summary: 'Accounts, by e-mail address', query: z.strictObject(Paging), returns: z.object({ users: z.array(UserShape), next: z.string().nullable() }) }, async ({ query }) => {
     const found = await accounts.listUsers({ limit: query.limit + 1, ...(query.cursor ? { after: fromTextCursor(query.cursor) } : {}) });
@@ -81,22 +82,22 @@ export const accountRoutes = (route: RouteTable, { accounts, projects }: ApiDepe
   });
   route.post(
     '/v1/users',
-    { ...asPlatform, summary: 'Make an account; its first password is shown once', body: z.strictObject({ email, name, platformAdmin: z.boolean().default(false) }), returns: UserShape.extend(WithPassword), status: 201 },
+    { ...asPlatform, audit: { action: 'users.create', target: ({ body }) => body.email, details: ({ platformAdmin }) => ({ platformAdmin }) }, summary: 'Make an account; its first password is shown once', body: z.strictObject({ email, name, platformAdmin: z.boolean().default(false) }), returns: UserShape.extend(WithPassword), status: 201 },
     async ({ body }) => {
       const user = await accounts.createUser(body);
       return { ...userView(user), password: user.password };
     },
   );
-  route.post('/v1/users/:userId/reset-password', { ...asPlatform, summary: 'Give an account a new password, shown once; ends its sessions', params: UserParams, body: z.strictObject({}), returns: z.object(WithPassword) }, async ({ params }) => accounts.resetPassword(params.userId));
-  route.post('/v1/users/:userId/disable', { ...asPlatform, summary: 'Lock an account out at once', params: UserParams, body: z.strictObject({}), returns: UserShape }, async ({ params, principal }) => userView(await accounts.setDisabled(principal, params.userId, true)));
-  route.post('/v1/users/:userId/enable', { ...asPlatform, summary: 'Let an account in again', params: UserParams, body: z.strictObject({}), returns: UserShape }, async ({ params, principal }) => userView(await accounts.setDisabled(principal, params.userId, false)));
+  route.post('/v1/users/:userId/reset-password', { ...asPlatform, audit: ofUser('reset_password'), summary: 'Give an account a new password, shown once; ends its sessions', params: UserParams, body: z.strictObject({}), returns: z.object(WithPassword) }, async ({ params }) => accounts.resetPassword(params.userId));
+  route.post('/v1/users/:userId/disable', { ...asPlatform, audit: ofUser('disable'), summary: 'Lock an account out at once', params: UserParams, body: z.strictObject({}), returns: UserShape }, async ({ params, principal }) => userView(await accounts.setDisabled(principal, params.userId, true)));
+  route.post('/v1/users/:userId/enable', { ...asPlatform, audit: ofUser('enable'), summary: 'Let an account in again', params: UserParams, body: z.strictObject({}), returns: UserShape }, async ({ params, principal }) => userView(await accounts.setDisabled(principal, params.userId, false)));
 
   route.get('/v1/projects', { access: 'signed_in', summary: 'The projects that you may see', tag: PROJECTS, returns: z.object({ projects: z.array(ProjectShape) }) }, async ({ principal }) => ({
     projects: (await projects.list(principal.platformAdmin ? undefined : [...principal.roles.keys()])).map((project) => ({ ...project, createdAt: project.createdAt.toISOString() })),
   }));
   route.post(
     '/v1/projects',
-    { access: 'platform_admin', summary: 'Make a project', tag: PROJECTS, body: z.strictObject({ id: z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/, 'must be lower-case letters, digits and "-", at most 40'), name }), returns: ProjectShape, status: 201 },
+    { access: 'platform_admin', audit: { action: 'projects.create', target: ({ body }) => body.id }, summary: 'Make a project', tag: PROJECTS, body: z.strictObject({ id: z.string().regex(/^[a-z0-9][a-z0-9-]{0,39}$/, 'must be lower-case letters, digits and "-", at most 40'), name }), returns: ProjectShape, status: 201 },
     async ({ body }) => {
       const made = await projects.create(body);
       return { ...made, createdAt: made.createdAt.toISOString() };
@@ -108,10 +109,10 @@ export const accountRoutes = (route: RouteTable, { accounts, projects }: ApiDepe
   }));
   route.post(
     '/v1/projects/:project/members',
-    { access: 'project_admin', summary: 'Add somebody with an account, or give another role', tag: PROJECTS, params: ProjectParams, body: z.strictObject({ email, role: RoleShape }), returns: z.object({ userId: z.string(), role: RoleShape }) },
+    { access: 'project_admin', audit: { action: 'members.set', target: ({ body }) => body.email, details: ({ role }) => ({ role }) }, summary: 'Add somebody with an account, or give another role', tag: PROJECTS, params: ProjectParams, body: z.strictObject({ email, role: RoleShape }), returns: z.object({ userId: z.string(), role: RoleShape }) },
     async ({ params, body }) => ({ userId: (await accounts.addMember(params.project, body.email, body.role)).id, role: body.role }),
   );
-  route.delete('/v1/projects/:project/members/:userId', { access: 'project_admin', summary: 'Take somebody out of the project', tag: PROJECTS, params: MemberParams, returns: DoneShape }, async ({ params }) => {
+  route.delete('/v1/projects/:project/members/:userId', { access: 'project_admin', audit: { action: 'members.remove', target: ({ params }) => params.userId }, summary: 'Take somebody out of the project', tag: PROJECTS, params: MemberParams, returns: DoneShape }, async ({ params }) => {
     await accounts.removeMember(params.project, params.userId);
     return done;
   });
@@ -121,6 +122,7 @@ export const accountRoutes = (route: RouteTable, { accounts, projects }: ApiDepe
     '/v1/projects/:project/tokens',
     {
       access: 'project_admin',
+      audit: { action: 'tokens.create', target: ({ body }) => body.name, details: ({ role, expiresAt }) => ({ role, ...(expiresAt ? { expiresAt } : {}) }) },
       summary: 'Make a token for a machine; it is shown once',
       tag: PROJECTS,
       params: ProjectParams,
@@ -133,7 +135,7 @@ export const accountRoutes = (route: RouteTable, { accounts, projects }: ApiDepe
       return { ...tokenView(made), token: made.token };
     },
   );
-  route.delete('/v1/projects/:project/tokens/:tokenId', { access: 'project_admin', summary: 'Take a token back', tag: PROJECTS, params: TokenParams, returns: DoneShape }, async ({ params }) => {
+  route.delete('/v1/projects/:project/tokens/:tokenId', { access: 'project_admin', audit: { action: 'tokens.revoke', target: ({ params }) => params.tokenId }, summary: 'Take a token back', tag: PROJECTS, params: TokenParams, returns: DoneShape }, async ({ params }) => {
     await accounts.revokeToken(params.project, params.tokenId);
     return done;
   });

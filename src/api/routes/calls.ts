@@ -4,6 +4,7 @@ import { AftercallError } from '../../domain/errors.ts';
 import { type CallKey, hasEnded } from '../../domain/call.ts';
 import { toSrt, toWebVtt } from '../../domain/captions.ts';
 import { callWorkflowId } from '../../domain/ids.ts';
+import type { Step } from '../../domain/steps.ts';
 import type { Transcript } from '../../domain/transcript.ts';
 import type { CallRow, VersionRow } from '../../db/calls.ts';
 import { fromCursor, toCursor } from '../cursor.ts';
@@ -143,27 +144,33 @@ export const callRoutes = (route: RouteTable, { calls, effects, costs, objects, 
 
   const accepted = (key: CallKey) => ({ callId: key.callId, accepted: true as const });
   const action = { access: 'project_admin' as const, tag: TAG, params: CallParams, returns: AcceptedShape, action: true as const };
-  route.post(`${CALL}/approve`, { ...action, summary: 'Let a call go on that waits for approval', body: ApproveBody }, async ({ params, body: { by, note }, principal, requestId }) => {
+  /** Reasons and notes are people's own words, perhaps about people: the call keeps them, the audit log does not. */
+  const audited = (what: string) => ({
+    action: `calls.${what}`,
+    target: ({ params }: { params: CallKey }) => params.callId,
+    details: ({ from, step, by }: { from?: Step | undefined; step?: Step | undefined; by?: string | undefined }) => ({ ...(from ? { from } : {}), ...(step ? { step } : {}), ...(by ? { onBehalfOf: by } : {}) }),
+  });
+  route.post(`${CALL}/approve`, { ...action, audit: audited('approve'), summary: 'Let a call go on that waits for approval', body: ApproveBody }, async ({ params, body: { by, note }, principal, requestId }) => {
     await callsClient.approve(params, { by: actorOf(principal, by), ...(note ? { note } : {}) }, requestId);
     return accepted(params);
   });
-  route.post(`${CALL}/reject`, { ...action, summary: 'Turn down what waits for approval', body: RejectBody }, async ({ params, body, principal, requestId }) => {
+  route.post(`${CALL}/reject`, { ...action, audit: audited('reject'), summary: 'Turn down what waits for approval', body: RejectBody }, async ({ params, body, principal, requestId }) => {
     await callsClient.reject(params, { ...body, by: actorOf(principal, body.by) }, requestId);
     return accepted(params);
   });
-  route.post(`${CALL}/retry`, { ...action, summary: 'Try failed steps again, or all from an earlier one', body: RetryBody }, async ({ params, body: { by, from }, principal, requestId }) => {
+  route.post(`${CALL}/retry`, { ...action, audit: audited('retry'), summary: 'Try failed steps again, or all from an earlier one', body: RetryBody }, async ({ params, body: { by, from }, principal, requestId }) => {
     await callsClient.retry(params, { by: actorOf(principal, by), ...(from ? { from } : {}) }, requestId);
     return accepted(params);
   });
-  route.post(`${CALL}/skip-step`, { ...action, summary: 'Go on without a failed step', body: SkipBody }, async ({ params, body, principal, requestId }) => {
+  route.post(`${CALL}/skip-step`, { ...action, audit: audited('skip_step'), summary: 'Go on without a failed step', body: SkipBody }, async ({ params, body, principal, requestId }) => {
     await callsClient.skipStep(params, { ...body, by: actorOf(principal, body.by) }, requestId);
     return accepted(params);
   });
-  route.post(`${CALL}/give-up`, { ...action, summary: 'End a call that waits', body: GiveUpBody }, async ({ params, body, principal, requestId }) => {
+  route.post(`${CALL}/give-up`, { ...action, audit: audited('give_up'), summary: 'End a call that waits', body: GiveUpBody }, async ({ params, body, principal, requestId }) => {
     await callsClient.giveUp(params, { ...body, by: actorOf(principal, body.by) }, requestId);
     return accepted(params);
   });
-  route.post(`${CALL}/reprocess`, { ...action, summary: 'Run an ended call again as a new version, from a step on', body: ReprocessBody, returns: ReprocessedShape, status: 202 }, async ({ params, body, principal }) => ({
+  route.post(`${CALL}/reprocess`, { ...action, audit: audited('reprocess'), summary: 'Run an ended call again as a new version, from a step on', body: ReprocessBody, returns: ReprocessedShape, status: 202 }, async ({ params, body, principal }) => ({
     callId: params.callId,
     ...(await callsClient.reprocess(params, { ...body, by: actorOf(principal, body.by) })),
   }));

@@ -14,22 +14,23 @@ const BackfillBody = z
 export const scheduleRoutes = (route: RouteTable, { scheduleOf }: ApiDependencies): void => {
   const done = { done: true as const };
   const action = { access: 'project_admin' as const, tag: TAG, params: ProjectParams, returns: DoneShape, action: true as const };
+  const audited = (what: string) => ({ action: `schedule.${what}`, target: ({ params }: { params: { project: string } }) => params.project });
   route.get(SCHEDULE, { access: 'project_viewer', summary: 'The schedule, its next and its last runs', tag: TAG, params: ProjectParams, returns: ScheduleShape }, async ({ params }) => {
     return scheduleOf(params.project).describe();
   });
-  route.post(`${SCHEDULE}/pause`, { ...action, summary: 'Stop reading windows', body: NoteBody }, async ({ params, body }) => {
+  route.post(`${SCHEDULE}/pause`, { ...action, audit: audited('pause'), summary: 'Stop reading windows', body: NoteBody }, async ({ params, body }) => {
     await scheduleOf(params.project).pause(body.note);
     return done;
   });
-  route.post(`${SCHEDULE}/resume`, { ...action, summary: 'Go on reading windows', body: NoteBody }, async ({ params, body }) => {
+  route.post(`${SCHEDULE}/resume`, { ...action, audit: audited('resume'), summary: 'Go on reading windows', body: NoteBody }, async ({ params, body }) => {
     await scheduleOf(params.project).resume(body.note);
     return done;
   });
-  route.post(`${SCHEDULE}/trigger`, { ...action, summary: 'Read a window now', body: z.strictObject({}) }, async ({ params }) => {
+  route.post(`${SCHEDULE}/trigger`, { ...action, audit: audited('trigger'), summary: 'Read a window now', body: z.strictObject({}) }, async ({ params }) => {
     await scheduleOf(params.project).trigger();
     return done;
   });
-  route.post(`${SCHEDULE}/backfill`, { ...action, summary: 'Read every window that was due between two times', body: BackfillBody }, async ({ params, body: { from, to } }) => {
+  route.post(`${SCHEDULE}/backfill`, { ...action, audit: audited('backfill'), summary: 'Read every window that was due between two times', body: BackfillBody }, async ({ params, body: { from, to } }) => {
     await scheduleOf(params.project).backfill(new Date(from), new Date(to));
     return done;
   });
