@@ -149,6 +149,8 @@ export const SETTINGS = {
   BRN_FORMATS: setting(text, { group: 'Project', about: 'Regular expressions for business registration numbers, separated by spaces.', default: DEFAULT_SETTINGS.brnFormats.join(' ') }),
   MANAGED_ACCOUNTS_OWNER: setting(text, { group: 'Project', about: 'Salesforce user or queue ID for revenue-flagged customers.', optional: true }),
   CONSUMER_HOTLINE: setting(text, { group: 'Project', about: 'Phone number for consumers.', optional: true }),
+  DAILY_BUDGET: setting(z.coerce.number().min(0), { group: 'Project', about: 'Most that one UTC day may cost, in US dollars; 0 is no limit. Calls wait at the limit and go on the next day, or when it is raised.', default: '0' }),
+  CALL_BUDGET: setting(z.coerce.number().min(0), { group: 'Project', about: 'Most that one call may cost, in US dollars; 0 is no limit.', default: '0' }),
   PASS_PERCENT: setting(z.coerce.number().min(0).max(100), { group: 'Project', about: 'Score at which a call passes.', default: String(DEFAULT_SETTINGS.passPercent) }),
 } as const satisfies Record<string, Setting>;
 
@@ -238,6 +240,8 @@ export const projectSettings = (config: Config): ProjectSettings => ({
   brnFormats: config.BRN_FORMATS.split(/\s+/),
   managedAccountsOwner: config.MANAGED_ACCOUNTS_OWNER ?? '',
   consumerHotline: config.CONSUMER_HOTLINE ?? '',
+  dailyBudgetMicroUsd: Math.round(config.DAILY_BUDGET * 1e6),
+  callBudgetMicroUsd: Math.round(config.CALL_BUDGET * 1e6),
   passPercent: config.PASS_PERCENT,
 });
 

@@ -38,6 +38,10 @@ const MAX_OUTPUT_TOKENS = 8_000;
 /** An answer that was cut off gets one more try with more room. */
 const MAX_OUTPUT_TOKENS_LONG = 24_000;
 const FENCE_CHARACTERS = 16;
+/** English has about four to a token, other languages fewer. */
+const CHARACTERS_PER_TOKEN = 3;
+
+const today = (): string => new Date().toISOString().slice(0, 10);
 
 /**
  * Asks the model to fill in its form, with one repair try.
@@ -46,12 +50,18 @@ const FENCE_CHARACTERS = 16;
  *   retryable, when the repaired answer does not fit the form either
  */
 export const createAskModel = ({ model, costs, prices }: Dependencies) => {
+  /** Characters to tokens on the safe side; the answer may use all the room it has. */
+  const estimateOf = (messages: PromptMessage[], maxOutputTokens: number): number => {
+    const characters = JSON.stringify([FORM_JSON_SCHEMA, messages]).length;
+    return costMicroUsd(prices, model.model, { kind: 'llm', inputTokens: Math.ceil(characters / CHARACTERS_PER_TOKEN), cachedInputTokens: 0, outputTokens: maxOutputTokens }, today());
+  };
+
   const complete = async ({ call, step, part }: AskModel, messages: PromptMessage[], cacheKey: string, maxOutputTokens: number): Promise<Completion & { microUsd: number }> => {
     const content = JSON.stringify([PROMPT_VERSION, FORM_JSON_SCHEMA, messages, maxOutputTokens]);
-    return costs.payOnce<Completion & { microUsd: number }>({ ...call, step, kind: 'llm', provider: model.name, model: model.model, content }, async () => {
+    return costs.payOnce<Completion & { microUsd: number }>({ ...call, step, kind: 'llm', provider: model.name, model: model.model, estimateMicroUsd: estimateOf(messages, maxOutputTokens), content }, async () => {
       const completion = await model.complete({ messages, schema: FORM_JSON_SCHEMA, cacheKey, maxOutputTokens, signal: signal() });
       const usage = { kind: 'llm' as const, ...completion.usage };
-      const microUsd = costMicroUsd(prices, completion.model, usage, new Date().toISOString().slice(0, 10));
+      const microUsd = costMicroUsd(prices, completion.model, usage, today());
       return {
         result: { ...completion, microUsd },
         // Only an answer that fits is kept for a later try: one that does not would fail it again.

@@ -145,7 +145,7 @@ const hearTrack = async ({ audio, transcriber, costs, prices }: Dependencies, { 
     // What the answer depends on; the file itself is made anew at every try.
     const content = JSON.stringify({ sha256: recording.sha256, channel: channel ?? 'mix', startMs: part.startMs, language: language ?? 'any' });
     const result = await costs.payOnce<SpeechResult>(
-      { ...call, step: 'transcription', kind: 'stt', provider: transcriber.name, model: transcriber.model, content },
+      { ...call, step: 'transcription', kind: 'stt', provider: transcriber.name, model: transcriber.model, estimateMicroUsd: costMicroUsd(prices, transcriber.model, mostUsedFor(part.durationMs), today()), content },
       async () => {
         const answer = await transcriber.transcribe({
           path: part.path,
@@ -186,6 +186,16 @@ const hearTrack = async ({ audio, transcriber, costs, prices }: Dependencies, { 
     if (index + 1 < parts.length && speaker === undefined && transcriber.tellsSpeakers) await sampleVoices(audio, { path: part.path, folder, segments: result.segments, voices, labelOf, signal: signal() });
   }
   return { results, pieces };
+};
+
+/** Audio tokens as OpenAI's models count them, and twice what people say. */
+const AUDIO_TOKENS_PER_SECOND = 10;
+const TEXT_TOKENS_PER_SECOND = 8;
+
+/** What transcribing so much audio uses at most. */
+const mostUsedFor = (durationMs: number): Usage => {
+  const seconds = Math.ceil(durationMs / 1_000);
+  return { kind: 'stt', seconds, inputTokens: seconds * AUDIO_TOKENS_PER_SECOND, outputTokens: seconds * TEXT_TOKENS_PER_SECOND };
 };
 
 const today = (): string => new Date().toISOString().slice(0, 10);

@@ -13,6 +13,7 @@ import { createRouteTable } from './route.ts';
 import { accountRoutes } from './routes/accounts.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { callRoutes } from './routes/calls.ts';
+import { costRoutes } from './routes/costs.ts';
 import { runRoutes } from './routes/runs.ts';
 import { scheduleRoutes } from './routes/schedule.ts';
 import { webhookRouter } from './webhooks.ts';
@@ -67,6 +68,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   callRoutes(routes, dependencies);
   runRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);
+  costRoutes(routes, dependencies);
   app.use(docsRouter(routes.document));
   app.use(routes.router);
   app.use((request) => {

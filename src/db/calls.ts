@@ -163,6 +163,21 @@ export const createCalls = (db: Database) => ({
   },
 
   /** Calls of a run that are neither ended nor waiting for a person, longest untouched first. */
+  /** Calls that wait for a reason, the longest first. */
+  async listParkedFor(project: string, code: string, limit: number): Promise<CallRow[]> {
+    const rows = await db
+      .selectFrom('calls')
+      .selectAll()
+      .where('project', '=', project)
+      .where('state', '=', 'needs_attention')
+      .where(sql<boolean>`attention ->> 'code' = ${code}`)
+      .where('attention', 'is not', null)
+      .orderBy('updated_at')
+      .limit(limit)
+      .execute();
+    return rows.map(toCall);
+  },
+
   async listUnsettledOf(project: string, runId: string, limit: number): Promise<CallRow[]> {
     const rows = await db
       .selectFrom('calls')

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { sql } from 'kysely';
 import type { CallVersion } from '../domain/call.ts';
 import type { Usage } from '../domain/cost.ts';
-import { isAftercallError } from '../domain/errors.ts';
+import { AftercallError, isAftercallError } from '../domain/errors.ts';
 import type { Step } from '../domain/steps.ts';
 import { type Database, json } from './database.ts';
 
@@ -12,6 +12,8 @@ export interface PaidRequest extends CallVersion {
   kind: 'stt' | 'llm';
   provider: string;
   model: string;
+  /** At most what it will cost, as far as that can be told beforehand. Set aside until it is settled. */
+  estimateMicroUsd: number;
   /** Everything that the answer depends on; requests with equal content are paid for once per version. */
   content: string;
 }
@@ -41,13 +43,34 @@ export interface CostRow {
   settledAt: Date | null;
 }
 
-export const createCosts = (db: Database) => ({
+/** A project's limits in millionths of a US dollar; 0 is none. */
+export interface Budget {
+  dailyBudgetMicroUsd: number;
+  callBudgetMicroUsd: number;
+}
+
+/** A sum of requests under one heading. */
+export interface CostTotal {
+  requests: number;
+  unsettled: number;
+  microUsd: number;
+}
+
+const dollars = (microUsd: number): string => `$${(microUsd / 1e6).toFixed(microUsd < 10_000 ? 6 : 4)}`;
+const utcDay = (): string => new Date().toISOString().slice(0, 10);
+
+/** @param budgetOf what a project may spend */
+export const createCosts = (db: Database, budgetOf: (project: string) => Promise<Budget> = async () => ({ dailyBudgetMicroUsd: 0, callBudgetMicroUsd: 0 })) => ({
   /**
    * Pays for an answer once.
    *
    * A row is reserved before the request and settled with its answer after. A later attempt that asks
    * for the same content gets the stored answer and sends nothing. A row that stays reserved tells that
-   * a request was sent whose answer never came: it may have been billed.
+   * a request was sent whose answer never came: it may have been billed, so what was set aside for it
+   * goes on counting.
+   *
+   * @throws BUDGET_REACHED, CALL_BUDGET_REACHED before anything is sent, when what is spent, set aside and
+   *   now needed is more than the project's limit for the day or for the call
    */
   async payOnce<T extends object>(request: PaidRequest, pay: () => Promise<PaidAnswer<T>>): Promise<T> {
     const { project, callId, version, step, kind } = request;
@@ -57,30 +80,100 @@ export const createCosts = (db: Database) => ({
     if (paid) return paid.result as T;
 
     const key = `${contentKey}:${tries.length + 1}`;
-    await db
-      .insertInto('costs')
-      .values({ key, project, call_id: callId, version, step, kind, provider: request.provider, model: request.model, state: 'reserved' })
-      .execute();
+    const day = utcDay();
+    const { estimateMicroUsd } = request;
+    const budget = await budgetOf(project);
+    await db.transaction().execute(async (tx) => {
+      if (budget.callBudgetMicroUsd > 0) {
+        // One request of a call after the other: two tracks at once must not both take the last cent.
+        await tx.selectFrom('calls').select('call_id').where('project', '=', project).where('call_id', '=', callId).forUpdate().execute();
+        const { spent } = await tx
+          .selectFrom('costs')
+          .select(sql<number>`coalesce(sum(case when state = 'settled' then micro_usd else reserved_micro_usd end), 0)::bigint`.as('spent'))
+          .where('project', '=', project)
+          .where('call_id', '=', callId)
+          .executeTakeFirstOrThrow();
+        if (Number(spent) + estimateMicroUsd > budget.callBudgetMicroUsd) throw overBudget('CALL_BUDGET_REACHED', 'This call', Number(spent), estimateMicroUsd, budget.callBudgetMicroUsd, 'Raise CALL_BUDGET and retry, or give the call up.');
+      }
+      await tx.insertInto('spending').values({ project, day }).onConflict((conflict) => conflict.doNothing()).execute();
+      // Reads, compares and adds in one statement, so that a hundred at once are as careful as one.
+      const reserved = await tx
+        .updateTable('spending')
+        .set({ micro_usd: sql`micro_usd + ${estimateMicroUsd}::bigint` })
+        .where('project', '=', project)
+        .where('day', '=', sql<Date>`${day}::date`)
+        .$if(budget.dailyBudgetMicroUsd > 0, (query) => query.where(sql<boolean>`micro_usd + ${estimateMicroUsd}::bigint <= ${budget.dailyBudgetMicroUsd}::bigint`))
+        .returning('micro_usd')
+        .executeTakeFirst();
+      if (!reserved) {
+        const { micro_usd: spent } = await tx.selectFrom('spending').select('micro_usd').where('project', '=', project).where('day', '=', sql<Date>`${day}::date`).executeTakeFirstOrThrow();
+        throw overBudget('BUDGET_REACHED', 'Today', Number(spent), estimateMicroUsd, budget.dailyBudgetMicroUsd, 'It goes on by itself after midnight UTC, or once DAILY_BUDGET is raised.');
+      }
+      await tx
+        .insertInto('costs')
+        .values({ key, project, call_id: callId, version, step, kind, provider: request.provider, model: request.model, state: 'reserved', reserved_micro_usd: estimateMicroUsd, day: sql`${day}::date` })
+        .execute();
+    });
+    const adjust = (on: Database, byMicroUsd: number) => on.updateTable('spending').set({ micro_usd: sql`micro_usd + ${byMicroUsd}::bigint` }).where('project', '=', project).where('day', '=', sql<Date>`${day}::date`).execute();
     const answer = await pay().catch(async (error: unknown) => {
       // Refused before it was served: nothing is owed, so nothing stays reserved.
-      if (isAftercallError(error) && error.outcome === 'refused') await db.deleteFrom('costs').where('key', '=', key).execute();
+      if (isAftercallError(error) && error.outcome === 'refused') {
+        await db.transaction().execute(async (tx) => {
+          const { numDeletedRows } = await tx.deleteFrom('costs').where('key', '=', key).executeTakeFirstOrThrow();
+          if (numDeletedRows > 0n) await adjust(tx, -estimateMicroUsd);
+        });
+      }
       throw error;
     });
-    await db
-      .updateTable('costs')
-      .set({
-        state: 'settled',
-        provider: answer.provider,
-        model: answer.model,
-        usage: json(answer.usage),
-        micro_usd: answer.microUsd,
-        result: answer.usable ? json(answer.result) : null,
-        request_id: answer.requestId ?? null,
-        settled_at: sql`now()`,
-      })
-      .where('key', '=', key)
-      .execute();
+    await db.transaction().execute(async (tx) => {
+      await adjust(tx, answer.microUsd - estimateMicroUsd);
+      await tx
+        .updateTable('costs')
+        .set({
+          state: 'settled',
+          provider: answer.provider,
+          model: answer.model,
+          usage: json(answer.usage),
+          micro_usd: answer.microUsd,
+          result: answer.usable ? json(answer.result) : null,
+          request_id: answer.requestId ?? null,
+          settled_at: sql`now()`,
+        })
+        .where('key', '=', key)
+        .execute();
+    });
     return answer.result;
+  },
+
+  /** Spent and set aside on a UTC day. */
+  async spentOn(project: string, day = utcDay()): Promise<number> {
+    const row = await db.selectFrom('spending').select('micro_usd').where('project', '=', project).where('day', '=', sql<Date>`${day}::date`).executeTakeFirst();
+    return Number(row?.micro_usd ?? 0);
+  },
+
+  /**
+   * Totals of a project between two UTC days, both included, by step, model, day or call.
+   *
+   * @returns the largest first; days in order
+   */
+  async totals(project: string, { by, from, to, limit }: { by: 'step' | 'model' | 'day' | 'call'; from: string; to: string; limit: number }): Promise<(CostTotal & { of: string })[]> {
+    const of = { step: sql<string>`step`, model: sql<string>`provider || '/' || model`, day: sql<string>`to_char(day, 'YYYY-MM-DD')`, call: sql<string>`call_id` }[by];
+    const rows = await db
+      .selectFrom('costs')
+      .select([
+        of.as('of'),
+        sql<number>`count(*)::int`.as('requests'),
+        sql<number>`(count(*) filter (where state = 'reserved'))::int`.as('unsettled'),
+        sql<number>`sum(case when state = 'settled' then micro_usd else reserved_micro_usd end)::bigint`.as('microUsd'),
+      ])
+      .where('project', '=', project)
+      .where('day', '>=', sql<Date>`${from}::date`)
+      .where('day', '<=', sql<Date>`${to}::date`)
+      .groupBy(of)
+      .orderBy(by === 'day' ? sql`1` : sql`4 desc, 1`)
+      .limit(limit)
+      .execute();
+    return rows.map((row) => ({ ...row, microUsd: Number(row.microUsd) }));
   },
 
   async list(project: string, callId: string): Promise<CostRow[]> {
@@ -107,3 +200,6 @@ export const createCosts = (db: Database) => ({
 });
 
 export type Costs = ReturnType<typeof createCosts>;
+
+const overBudget = (code: 'BUDGET_REACHED' | 'CALL_BUDGET_REACHED', whose: string, spentMicroUsd: number, neededMicroUsd: number, limitMicroUsd: number, advice: string): AftercallError =>
+  new AftercallError(code, `${whose} has ${dollars(spentMicroUsd)} of ${dollars(limitMicroUsd)} spent or set aside, and the next request needs up to ${dollars(neededMicroUsd)}.`, { advice, outcome: 'refused' });

@@ -23,6 +23,7 @@ export interface Schema {
   run_log: RunLogTable;
   effects: EffectsTable;
   costs: CostsTable;
+  spending: SpendingTable;
   users: UsersTable;
   memberships: MembershipsTable;
   sessions: SessionsTable;
@@ -186,6 +187,10 @@ export interface CostsTable {
   state: 'reserved' | 'settled';
   usage: NullableJson<Usage>;
   micro_usd: Generated<number>;
+  /** Set aside for it before it was made; counts until it is settled. */
+  reserved_micro_usd: Generated<number>;
+  /** UTC day that it counts under. */
+  day: Generated<Date>;
   /** What was paid for, kept until the call ends so that no retry pays for it again. */
   result: NullableJson<object>;
   request_id: string | null;
@@ -275,6 +280,14 @@ export interface SignInFailuresTable {
   key: string;
   window_start: Timestamp;
   failures: number;
+}
+
+/** What a project has spent and set aside on a UTC day. */
+export interface SpendingTable {
+  project: string;
+  /** `YYYY-MM-DD`. */
+  day: ColumnType<Date, string, never>;
+  micro_usd: Generated<number>;
 }
 
 /** Tokens that rotate, sealed under the key ring. */

@@ -17,6 +17,9 @@ export const ERROR_CODES = {
   RATE_LIMITED: { retryable: true },
   /** Out of credit or over a spending limit: waiting does not help, a person does. */
   QUOTA_EXHAUSTED: { retryable: false },
+  /** Our own limits. At the day's, a call waits and goes on by itself when there is room again; at its own, a person decides. */
+  BUDGET_REACHED: { retryable: false },
+  CALL_BUDGET_REACHED: { retryable: false },
   AUTH_FAILED: { retryable: false },
 
   /** A page that comes again may be a glitch; one that stays is not read for ever. */

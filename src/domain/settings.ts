@@ -30,6 +30,10 @@ export interface ProjectSettings {
   managedAccountsOwner: string;
   /** Told to consumers who reached a business line. */
   consumerHotline: string;
+  /** Most that a day's paid requests may cost, in millionths of a US dollar; 0: no limit. Days are UTC. */
+  dailyBudgetMicroUsd: number;
+  /** The same for one call, over all its versions. */
+  callBudgetMicroUsd: number;
   /** Share of the reachable points at which a call passes. */
   passPercent: number;
 }
@@ -50,5 +54,7 @@ export const DEFAULT_SETTINGS: ProjectSettings = {
   brnFormats: ['^\\d{8}[A-Z]$', '^(19|20)\\d{7}[A-Z]$', '^[RST]\\d{2}[A-Z]{2}\\d{4}[A-Z]$'],
   managedAccountsOwner: '',
   consumerHotline: '',
+  dailyBudgetMicroUsd: 0,
+  callBudgetMicroUsd: 0,
   passPercent: 70,
 };

@@ -100,7 +100,7 @@ describe.each(['PGlite', 'PostgreSQL'] as const)('the database on %s', (engine) 
 
   it('pays for the same content once, again when the answer was of no use, and nothing for a refusal', async () => {
     await calls.stage('default', [aCall('c1')], 'staged');
-    const request = { ...version('c1'), step: 'analysis' as const, kind: 'llm' as const, provider: 'p', model: 'm', content: 'q' };
+    const request = { ...version('c1'), step: 'analysis' as const, kind: 'llm' as const, provider: 'p', model: 'm', estimateMicroUsd: 100, content: 'q' };
     let asked = 0;
     const pay = (usable: boolean) => async () => {
       asked += 1;
@@ -120,7 +120,7 @@ describe.each(['PGlite', 'PostgreSQL'] as const)('the database on %s', (engine) 
   });
 
   it('leaves a reservation when the answer to a paid request never came', async () => {
-    const request = { ...version('c1'), step: 'crm' as const, kind: 'llm' as const, provider: 'p', model: 'm', content: 'lost' };
+    const request = { ...version('c1'), step: 'crm' as const, kind: 'llm' as const, provider: 'p', model: 'm', estimateMicroUsd: 100, content: 'lost' };
     await expect(
       costs.payOnce(request, async () => {
         throw new AftercallError('UPSTREAM_TIMEOUT', 'no answer', { advice: 'wait' });

@@ -114,6 +114,7 @@ const ACCESS: Record<string, 'public' | 'signed_in' | 'project_viewer' | 'projec
   'post /v1/projects/:project/calls/:callId/skip-step': 'project_admin',
   'post /v1/projects/:project/calls/:callId/give-up': 'project_admin',
   'post /v1/projects/:project/calls/:callId/reprocess': 'project_admin',
+  'get /v1/projects/:project/costs': 'project_viewer',
   'get /v1/projects/:project/runs': 'project_viewer',
   'get /v1/projects/:project/runs/:runId': 'project_viewer',
   'get /v1/projects/:project/runs/:runId/report': 'project_viewer',

@@ -1,0 +1,49 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
+import type { DevServer } from '../../scripts/dev-server.ts';
+import { projectSettings } from '../../src/config.ts';
+import { ledgerOf } from '../support/sandbox.ts';
+import { startSystem, type TestSystem } from '../support/system.ts';
+import { startTemporalProcess } from '../support/temporal-process.ts';
+
+const GOOD = SAMPLE_CALLS.find(({ scenario }) => scenario === 'good_lead')!.taskId;
+
+let server: DevServer;
+let system: TestSystem;
+
+beforeAll(async () => {
+  server = await startTemporalProcess();
+  // Enough for the transcription, not for the analysis on top of it.
+  system = await startSystem({ server, env: { DAILY_BUDGET: '0.013' } });
+}, 300_000);
+afterAll(async () => {
+  await system?.stop();
+  await server?.stop();
+});
+
+describe('a call at the limit of the day', () => {
+  it('waits before anything is paid, and goes on with the next window once there is room, paying nothing twice', async () => {
+    await system.startCall(GOOD);
+    const parked = await system.until(GOOD, 'needs_attention', 'completed');
+    expect(parked).toMatchObject({ state: 'needs_attention', attention: { step: 'analysis', code: 'BUDGET_REACHED', advice: expect.stringContaining('midnight UTC') as unknown } });
+    const kinds = async () => (await ledgerOf(system.sandbox.openai)).map(({ kind }) => kind);
+    expect(await kinds()).toEqual(['transcription', 'transcription']);
+    // Nothing is set aside for what was not sent.
+    const billed = (await ledgerOf(system.sandbox.openai)).reduce((sum, entry) => sum + Number(entry['microUsd']), 0);
+    expect(await system.wiring.costs.spentOn('default')).toBe(billed);
+
+    // A window without room lets nothing go on.
+    await system.runWindow();
+    expect(await system.wiring.calls.get(system.key(GOOD))).toMatchObject({ state: 'needs_attention', attention: { code: 'BUDGET_REACHED' } });
+
+    await system.wiring.projects.saveSettings('default', { ...projectSettings(system.config), dailyBudgetMicroUsd: 5_000_000 });
+    await system.runWindow();
+    expect(await system.until(GOOD, 'completed')).toMatchObject({ result: 'processed', attention: null });
+    const ofThisCall = await system.wiring.costs.list('default', GOOD);
+    expect(ofThisCall.map(({ kind, state }) => `${kind} ${state}`).toSorted()).toEqual(['llm settled', 'llm settled', 'stt settled', 'stt settled']);
+    // The others of the window, which waited at the limit as well, have gone on too.
+    for (const { taskId } of SAMPLE_CALLS.filter(({ task }) => task.status !== 'assigned')) await system.until(taskId, 'completed');
+    const all = (await ledgerOf(system.sandbox.openai)).reduce((sum, entry) => sum + Number(entry['microUsd']), 0);
+    expect(await system.wiring.costs.spentOn('default')).toBe(all);
+  });
+});
