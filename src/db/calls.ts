@@ -12,7 +12,7 @@ import {
 import { AftercallError } from '../domain/errors.ts';
 import type { CrmResult } from '../domain/crm-rules.ts';
 import { type Step, stepsFrom } from '../domain/steps.ts';
-import { type Database, json } from './database.ts';
+import { type Database, json, storable } from './database.ts';
 import type { CallsTable, CallVersionsTable, StoredDelivery, StoredMetadata, StoredRecording, StoredTranscript } from './schema.ts';
 
 /** A call with its newest version, as people see it. */
@@ -305,10 +305,11 @@ export interface StateChange {
 
 const setState = async (db: Database, { project, callId, version }: CallVersion, change: StateChange): Promise<void> => {
   const ended = hasEnded(change.state) ? sql<Date>`now()` : null;
+  const reason = change.reason === undefined ? null : storable(change.reason);
   await db.transaction().execute(async (tx) => {
     await tx
       .updateTable('call_versions')
-      .set({ state: change.state, result: change.result ?? null, reason: change.reason ?? null, ended_at: ended })
+      .set({ state: change.state, result: change.result ?? null, reason, ended_at: ended })
       .where('project', '=', project)
       .where('call_id', '=', callId)
       .where('version', '=', version)
@@ -320,7 +321,7 @@ const setState = async (db: Database, { project, callId, version }: CallVersion,
         step: change.step ?? null,
         attention: change.attention ? json(change.attention) : null,
         result: change.result ?? null,
-        reason: change.reason ?? null,
+        reason,
         ended_at: ended,
         updated_at: sql`now()`,
       })

@@ -28,8 +28,10 @@ export const openDatabase = async (url: string, { poolSize = 10 }: { poolSize?: 
     return new Kysely<Schema>({ dialect: scopedDialect(new PGliteDialect({ pglite })) });
   }
   const pool = new pg.Pool({ connectionString: url, max: poolSize, connectionTimeoutMillis: 10_000 });
-  // Without a listener, a dropped idle connection would end the process.
+  // Without a listener, a dropped connection would end the process: the pool listens on idle ones, nobody on
+  // those in use. Whoever uses one gets the error from its query.
   pool.on('error', () => {});
+  pool.on('connect', (client) => void client.on('error', () => {}));
   return new Kysely<Schema>({ dialect: scopedDialect(new PostgresDialect({ pool })) });
 };
 
@@ -46,4 +48,8 @@ export const migrate = async (db: Database): Promise<void> => {
   );
 };
 
-export const json = (value: object): string => JSON.stringify(value);
+/** Text that PostgreSQL takes: it knows neither NUL nor halves of surrogate pairs. */
+export const storable = (text: string): string => text.toWellFormed().replaceAll('\0', '\uFFFD');
+
+/** JSON that PostgreSQL takes, whatever an upstream has put into its texts. */
+export const json = (value: object): string => JSON.stringify(value, (_key, member: unknown) => (typeof member === 'string' ? storable(member) : member));

@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import { type Database, json } from './database.ts';
+import { type Database, json, storable } from './database.ts';
 
 export interface InboxEvent {
   source: string;
@@ -44,7 +44,7 @@ export const createInbox = (db: Database) => ({
   async failed({ source, eventId }: Pick<InboxEvent, 'source' | 'eventId'>, error: string): Promise<void> {
     await db
       .updateTable('inbox')
-      .set({ attempts: sql`attempts + 1`, next_attempt_at: backOff, error })
+      .set({ attempts: sql`attempts + 1`, next_attempt_at: backOff, error: storable(error) })
       .where('source', '=', source)
       .where('event_id', '=', eventId)
       .execute();

@@ -1,7 +1,7 @@
 import { type Selectable, sql } from 'kysely';
 import { AftercallError } from '../domain/errors.ts';
 import type { CountedRun, ExecutionReport } from '../domain/report.ts';
-import { type Database, json } from './database.ts';
+import { type Database, json, storable } from './database.ts';
 import type { RunsTable } from './schema.ts';
 
 export interface RunRow {
@@ -48,7 +48,7 @@ export const createRuns = (db: Database) => ({
   async setState(id: string, change: { state: RunRow['state']; error?: string }): Promise<void> {
     await db
       .updateTable('runs')
-      .set({ state: change.state, error: change.error ?? null, ...(change.state === 'failed' ? { ended_at: sql<Date>`now()` } : {}) })
+      .set({ state: change.state, error: change.error === undefined ? null : storable(change.error), ...(change.state === 'failed' ? { ended_at: sql<Date>`now()` } : {}) })
       .where('id', '=', id)
       .execute();
   },

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { sql } from 'kysely';
 import { createCalls } from '../../src/db/calls.ts';
 import { createCosts } from '../../src/db/costs.ts';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
@@ -129,6 +130,14 @@ describe.each(['PGlite', 'PostgreSQL'] as const)('the database on %s', (engine) 
     expect((await costs.list('default', 'c1')).at(-1)).toMatchObject({ state: 'reserved', microUsd: 0 });
   });
 
+  it('keeps texts with characters that PostgreSQL has no place for', async () => {
+    await calls.stage('default', [{ ...aCall('x1'), queueName: 'Sa\0les \ud83d', agentName: '\udc00' }], 'staged');
+    expect((await calls.get({ project: 'default', callId: 'x1' })).details.queueName).toBe('Sa\ufffdles \ufffd');
+    await calls.openVersion(version('x1'), { from: 'recording', state: 'staged' });
+    await calls.setState(version('x1'), { state: 'given_up', reason: 'no\0 use' });
+    expect(await calls.get({ project: 'default', callId: 'x1' })).toMatchObject({ state: 'given_up', reason: 'no\ufffd use' });
+  });
+
   it('plans an effect once across versions and keeps its receipt', async () => {
     const effects = createEffects(db);
     const effect = { ...version('c1'), effect: 'create_lead', target: 'salesforce', class: 'upsert_by_key' as const };
@@ -168,5 +177,30 @@ describe.each(['PGlite', 'PostgreSQL'] as const)('the database on %s', (engine) 
     await runs.complete('run-r', { report, reportKey: 'k', logKey: 'l' });
     expect((await runs.get('default', 'run-r')).report).toEqual(report);
     expect((await runs.list('default', { limit: 5 })).map((run) => run.id)).toEqual(['run-r']);
+  });
+});
+
+describe('a PostgreSQL that goes away', () => {
+  it('fails what is under way, and nothing else', async () => {
+    const own = await startPostgres();
+    const db = await openDatabase(own.url);
+    const begun = Promise.withResolvers<void>();
+    const stopped = Promise.withResolvers<void>();
+    const work = db.transaction().execute(async (tx) => {
+      await sql`select 1`.execute(tx);
+      begun.resolve();
+      await stopped.promise;
+      // What the process does meanwhile, as a request to the source, ends after the connection did.
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      await sql`select 1`.execute(tx);
+    });
+    const query = begun.promise.then(() => sql`select pg_sleep(60)`.execute(db));
+    const failed = Promise.allSettled([work, query]);
+    await begun.promise;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await own.stop();
+    stopped.resolve();
+    expect((await failed).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    await db.destroy();
   });
 });
