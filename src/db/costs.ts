@@ -79,7 +79,8 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
     const paid = tries.find((row) => row.result !== null);
     if (paid) return paid.result as T;
 
-    const key = `${contentKey}:${tries.length + 1}`;
+    // One more than the highest, not than their number: a refused try leaves a gap.
+    const key = `${contentKey}:${1 + Math.max(0, ...tries.map((row) => Number(row.key.split(':')[1])))}`;
     const day = utcDay();
     const { estimateMicroUsd } = request;
     const budget = await budgetOf(project);

@@ -138,6 +138,22 @@ describe.each(['PGlite', 'PostgreSQL'] as const)('the database on %s', (engine) 
     expect(await calls.get({ project: 'default', callId: 'x1' })).toMatchObject({ state: 'given_up', reason: 'no\ufffd use' });
   });
 
+  it('goes on asking when an earlier one of two tries under way was refused', async () => {
+    const request = { ...version('c1'), step: 'crm' as const, kind: 'llm' as const, provider: 'p', model: 'm', content: 'twice' };
+    const first = Promise.withResolvers<never>();
+    const refused = costs.payOnce(request, () => first.promise);
+    while ((await costs.list('default', 'c1')).filter(({ step }) => step === 'crm').length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+    await expect(
+      costs.payOnce(request, async () => {
+        throw new AftercallError('UPSTREAM_TIMEOUT', 'no answer', { advice: 'wait' });
+      }),
+    ).rejects.toThrow('no answer');
+    first.reject(new AftercallError('RATE_LIMITED', 'busy', { advice: 'wait', outcome: 'refused' }));
+    await expect(refused).rejects.toThrow('busy');
+    const paid = { result: { said: 'yes' }, usable: true, provider: 'p', model: 'm', usage: { kind: 'llm' as const, inputTokens: 1, cachedInputTokens: 0, outputTokens: 1 }, microUsd: 1 };
+    await expect(costs.payOnce(request, async () => paid)).resolves.toEqual({ said: 'yes' });
+  });
+
   it('plans an effect once across versions and keeps its receipt', async () => {
     const effects = createEffects(db);
     const effect = { ...version('c1'), effect: 'create_lead', target: 'salesforce', class: 'upsert_by_key' as const };
