@@ -5,6 +5,7 @@ import {
   defineQuery,
   defineSignal,
   defineUpdate,
+  patched,
   setCurrentDetails,
   setHandler,
   upsertSearchAttributes,
@@ -40,6 +41,9 @@ const giveUpUpdate = defineUpdate<void, [GiveUp]>(CALL_UPDATES.giveUp);
 const recordingAvailable = defineSignal(RECORDING_AVAILABLE_SIGNAL);
 const statusQuery = defineQuery<CallStatus>('status');
 
+/** Changes that a history recorded before them must not see. */
+const PATCHES = { leaveOut: 'leave-out-until-the-reason-is-retried', record: 'record-every-change-of-a-waiting-call' };
+
 const STATE_ATTRIBUTE = defineSearchAttributeKey('AftercallState', SearchAttributeType.KEYWORD);
 
 /** What a person decided about a call that waited for them. */
@@ -57,6 +61,8 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
   let givenUp: GiveUp | undefined;
   let released = false;
   const done = new Set<Step>(STEPS.filter((step) => !stepsFrom(from).includes(step)));
+  /** Steps that have nothing to work on, by the step that found that out. */
+  const omitted = new Map<Step, Step>();
   const skipped = new Set<Step>();
   const running = new Set<Step>();
   const attention = new Map<Step, Attention>();
@@ -66,6 +72,12 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
     phase === 'running' ? `it is at ${[...running].join(' and ') || GROUPS[cursor]?.join(' and ') || 'its end'}` : `it is ${phase.replaceAll('_', ' ')}`;
   const needPhase = (verb: string, ...phases: CallPhase[]): void => {
     if (!phases.includes(phase)) throw refuse(`This call cannot be ${verb} now: ${standing()}.`);
+  };
+
+  /** Of several people who press at once, the first decides. */
+  const needOpen = (): void => {
+    if (givenUp) throw refuse(`This call was given up by ${givenUp.by} a moment ago.`);
+    if (released) throw refuse('Somebody has released this call a moment ago.');
   };
 
   setHandler(approveUpdate, ({ by }) => void (ruling = { approved: true, by }), {
@@ -89,6 +101,9 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
       }
       if (step) {
         for (const later of stepsFrom(step)) {
+          const because = omitted.get(later);
+          if (because && groupOf(because) < groupOf(step) && patched(PATCHES.leaveOut)) continue;
+          omitted.delete(later);
           if (done.delete(later)) toDrop.add(later);
           skipped.delete(later);
           attention.delete(later);
@@ -102,7 +117,7 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
     {
       validator: ({ from: step }: Retry) => {
         needPhase('retried', 'needs_attention', 'waiting_for_recording');
-        if (released) throw refuse('Somebody has released this call a moment ago.');
+        needOpen();
         if (step && groupOf(step) > cursor) throw refuse(`This call cannot be retried from ${step}: it has not come further than ${GROUPS[cursor]?.join(' and ')}.`);
         if (step && phase === 'waiting_for_recording' && step !== 'recording') throw refuse('This call waits for its recording; it can only look for that again.');
       },
@@ -118,6 +133,7 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
     {
       validator: ({ step }: SkipStep) => {
         needPhase('let past a step', 'needs_attention');
+        needOpen();
         if (!attention.has(step)) throw refuse(`Only a step that failed can be skipped; ${[...attention.keys()].join(' and ')} did, ${step} did not.`);
         if (step === 'deliver') throw refuse('deliver cannot be skipped: it records how the call ended. Retry it or give the call up.');
       },
@@ -126,11 +142,11 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
   setHandler(giveUpUpdate, (input) => void (givenUp = input), {
     validator: (_giveUp: GiveUp) => {
       needPhase('given up', 'needs_attention', 'waiting_for_recording');
-      if (givenUp) throw refuse(`This call was given up by ${givenUp.by} a moment ago.`);
+      needOpen();
     },
   });
   setHandler(recordingAvailable, () => void (lookNow = true));
-  setHandler(statusQuery, () => ({ phase, running: [...running], done: [...done], skipped: [...skipped], attention: [...attention.values()] }));
+  setHandler(statusQuery, () => ({ phase, running: [...running], done: STEPS.filter((step) => done.has(step)), skipped: STEPS.filter((step) => skipped.has(step)), attention: [...attention.values()] }));
 
   const showDetails = (): void => {
     const lines = [...STEPS].map((step) => {
@@ -150,6 +166,8 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
     await condition(() => ruling !== undefined);
     phase = 'running';
     upsertSearchAttributes([{ key: STATE_ATTRIBUTE, value: 'processing' }]);
+    // A busy queue may keep the next step waiting: until that begins, nobody else would say that the call runs.
+    if (ruling!.approved && patched(PATCHES.record)) await recordState({ call, state: 'processing' });
     return ruling!;
   };
 
@@ -187,9 +205,10 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
       attention.set(step, why);
     },
 
-    /** Takes a step out of the path: it has nothing to work on. */
-    omit(step: Step): void {
+    /** Takes a step out of the path: it has nothing to work on, as `because` found out. */
+    omit(step: Step, because: Step): void {
       running.delete(step);
+      omitted.set(step, because);
       done.add(step);
     },
 
@@ -228,15 +247,19 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
       phase = 'needs_attention';
       released = false;
       showWaiting('needs_attention');
-      const first = [...attention.values()][0]!;
-      await recordState({ call, state: 'needs_attention', step: first.step, attention: first });
-      await condition(() => released || givenUp !== undefined);
+      let shown: Attention;
+      do {
+        shown = [...attention.values()][0]!;
+        await recordState({ call, state: 'needs_attention', step: shown.step, attention: shown });
+        await condition(() => released || givenUp !== undefined || !attention.has(shown.step));
+      } while (!released && !givenUp && patched(PATCHES.record));
+      if (!released && !givenUp) await condition(() => released || givenUp !== undefined);
       phase = 'running';
       if (givenUp) return false;
       released = false;
       upsertSearchAttributes([{ key: STATE_ATTRIBUTE, value: 'processing' }]);
-      if (toDrop.size > 0) {
-        await recordState({ call, state: 'processing', drop: [...toDrop] });
+      if (toDrop.size > 0 || patched(PATCHES.record)) {
+        await recordState({ call, state: 'processing', ...(toDrop.size > 0 ? { drop: [...toDrop] } : {}) });
         toDrop.clear();
       }
       return true;

@@ -41,9 +41,9 @@ const handle = async (input: ProcessCallInput, desk: Desk, activities: Activitie
 
   // What is left to do once it is known that there is nothing to hear, or too little.
   let result: CallResult = 'processed';
-  const endEarly = (early: CallResult, ...omitted: Step[]): void => {
+  const endEarly = (because: Step, early: CallResult, ...omitted: Step[]): void => {
     result = early;
-    for (const step of omitted) desk.omit(step);
+    for (const step of omitted) desk.omit(step, because);
   };
   let looks = 0;
   let crmApprovedBy: string | undefined;
@@ -58,18 +58,18 @@ const handle = async (input: ProcessCallInput, desk: Desk, activities: Activitie
         await desk.recordingWait(recording.lookAgainInMs);
         return 'again';
       }
-      if (recording.state === 'none') endEarly(recording.result, 'transcription', 'analysis', 'crm');
+      if (recording.state === 'none') endEarly('recording', recording.result, 'transcription', 'analysis', 'crm');
       return 'done';
     },
     transcription: async () => {
       if (desk.isSkipped('recording')) {
-        endEarly('no_recording', 'analysis', 'crm');
+        endEarly('transcription', 'no_recording', 'analysis', 'crm');
         return 'done';
       }
       result = 'processed';
       const transcript = await activities.transcribe({ call });
-      if (transcript.state === 'off') endEarly('processed', 'analysis', 'crm');
-      else if (!transcript.gradable) endEarly('too_short', 'analysis', 'crm');
+      if (transcript.state === 'off') endEarly('transcription', 'processed', 'analysis', 'crm');
+      else if (!transcript.gradable) endEarly('transcription', 'too_short', 'analysis', 'crm');
       return 'done';
     },
     metadata: async () => {

@@ -242,4 +242,80 @@ describe('processCall', () => {
     await withCall(steps, undefined, { from: 'analysis' });
     expect(steps.taken().toSorted()).toEqual(['actOnCrm', 'analyse', 'deliver', 'writeMetadata']);
   });
+
+  it('leaves out what there is nothing to work on for, whatever later step is retried from', async () => {
+    const steps = scriptedSteps();
+    steps.script('fetchRecording', { state: 'none', result: 'abandoned' });
+    steps.script('writeMetadata', finalFailure('STORAGE_REJECTED'));
+    const outcome = await withCall(steps, async (handle) => {
+      await until(handle, 'needs_attention');
+      await update(handle, 'retry', { from: 'metadata' });
+    });
+    expect(outcome).toMatchObject({ state: 'completed', result: 'abandoned' });
+    expect(steps.taken().filter((step) => step !== 'recordState')).toEqual(['fetchRecording', 'writeMetadata', 'writeMetadata', 'deliver']);
+  });
+
+  it('takes back what it left out when the step is retried that found out why', async () => {
+    const steps = scriptedSteps();
+    steps.script('fetchRecording', { state: 'none', result: 'no_recording' });
+    steps.script('writeMetadata', finalFailure('STORAGE_REJECTED'));
+    const outcome = await withCall(steps, async (handle) => {
+      await until(handle, 'needs_attention');
+      await update(handle, 'retry', { from: 'recording' });
+    });
+    expect(outcome).toMatchObject({ state: 'completed', result: 'processed' });
+    expect(steps.taken()).toEqual(expect.arrayContaining(['transcribe', 'analyse', 'actOnCrm']));
+  });
+
+  it('shows the other failed step once one of two is skipped, and that it runs once it is released', async () => {
+    const steps = scriptedSteps();
+    steps.script('writeMetadata', finalFailure('STORAGE_REJECTED'));
+    steps.script('analyse', finalFailure('MODEL_REFUSED'));
+    let skipped: string | undefined;
+    const shown = () => steps.inputsOf<{ state: string; step?: string }>('recordState').map(({ state, step }) => [state, step]);
+    await withCall(steps, async (handle) => {
+      await until(handle, 'needs_attention');
+      [, skipped] = shown()[0]!;
+      await update(handle, 'skipStep', { step: skipped });
+      for (let left = 200; shown().length < 2 && left > 0; left -= 1) await new Promise((resolve) => setTimeout(resolve, 25));
+      await update(handle, 'retry', {});
+    });
+    expect(shown().slice(1)).toEqual([['needs_attention', skipped === 'metadata' ? 'analysis' : 'metadata'], ['processing', undefined]]);
+  });
+
+  it('shows that an approved call runs, before a step has a worker', async () => {
+    const steps = scriptedSteps();
+    await withCall(
+      steps,
+      async (handle) => {
+        await until(handle, 'awaiting_approval');
+        await update(handle, 'approve', {});
+      },
+      { autoProcess: false },
+    );
+    expect(steps.taken()[0]).toBe('recordState');
+    expect(steps.inputsOf<{ state: string }>('recordState')).toEqual([expect.objectContaining({ state: 'processing' })]);
+  });
+
+  it('takes one of two acts that come at once for a call that needs attention, and refuses the other', async () => {
+    const callId = `call-${++calls}`;
+    const steps = scriptedSteps();
+    steps.script('transcribe', finalFailure('QUOTA_EXHAUSTED'));
+    const handle = await withScriptedWorkers(server, workflowBundle, steps, async () => {
+      const started = await server.client.workflow.start('processCall', {
+        workflowId: `call/default/${callId}`,
+        taskQueue: queueName('workflows'),
+        args: [{ call: { project: 'default', callId, version: 1 }, source: 'webex', from: 'recording', autoProcess: true, pace }],
+      });
+      await until(started, 'needs_attention');
+      return started;
+    });
+    // Both wait for a worker, and come in one workflow task.
+    const pressed = Promise.allSettled([update(handle, 'giveUp', { reason: 'no' }), update(handle, 'retry', {})]);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await withScriptedWorkers(server, workflowBundle, steps, async () => {
+      expect((await pressed).filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+      await handle.result();
+    });
+  });
 });
