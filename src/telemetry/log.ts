@@ -4,8 +4,8 @@ import type { Config } from '../config.ts';
 
 export type Log = Logger;
 
-/** Where secrets and customers' words could stand in a log line's fields. */
-const REDACTED = ['*.authorization', '*.apiKey', '*.token', '*.secret', '*.password', '*.transcript', '*.quote', 'authorization', 'url'];
+/** Where secrets and customers' words could stand in a log line's fields. Database errors carry the values of their query. */
+const REDACTED = ['*.authorization', '*.apiKey', '*.token', '*.secret', '*.password', '*.transcript', '*.quote', 'authorization', 'url', 'err.params', 'err.detail'];
 
 /** The process's logger: JSON lines to a file descriptor or a file, standard output by default. */
 export const createLog = (config: Pick<Config, 'LOG_LEVEL'>, name: string, destination: 1 | 2 | string = 1): Log =>
@@ -15,8 +15,9 @@ export const createLog = (config: Pick<Config, 'LOG_LEVEL'>, name: string, desti
 export const temporalLogger = (log: Log): TemporalLogger => {
   const at =
     (level: 'trace' | 'debug' | 'info' | 'warn' | 'error') =>
-    (message: string, meta?: LogMetadata): void =>
-      log[level](meta ? { temporal: { ...meta } } : {}, message);
+    (message: string, { error, ...meta }: LogMetadata = {}): void =>
+      // As `err`, an error says what it is and not all that hangs on it.
+      log[level]({ ...(error === undefined ? {} : { err: error as Error }), ...(Object.keys(meta).length > 0 ? { temporal: meta } : {}) }, message);
   return {
     log: (level: LogLevel, message: string, meta?: LogMetadata): void => at(level.toLowerCase() as 'info')(message, meta),
     trace: at('trace'),
