@@ -19,6 +19,9 @@ interface Dependencies {
   client: Pick<CallsClient, 'start' | 'workflowStatus' | 'retry'>;
 }
 
+/** States that a version is opened in. */
+const UNBEGUN: readonly CallState[] = ['staged', 'awaiting_approval'];
+
 /** Starts in flight at once. More only queue up in the server. */
 const LANES = 20;
 
@@ -82,14 +85,22 @@ export const createIngestActivities = ({ sources, calls, runs, projects, costs, 
       const settled = (SETTLED_STATES as readonly CallState[]).includes(state);
       if (settled && settings.skipProcessed) return 'skipped';
       const anew = settled || (RESTARTABLE_STATES as readonly CallState[]).includes(state);
+      if (anew) {
+        // This page is read again, and what its first attempt started has ended meanwhile.
+        if ((await calls.runOf({ project, callId: call.callId, version })) === runId) return 'new';
+        // A call's end is recorded a moment before its workflow closes; a version opened now would never be started.
+        if ((await client.workflowStatus({ project, callId: call.callId })) === 'RUNNING') return 'skipped';
+      }
       const next = { project, callId: call.callId, version: anew ? version + 1 : Math.max(version, 1) };
       const owner = await calls.openVersion(next, { runId, from: 'recording', state: settings.autoProcess ? 'staged' : 'awaiting_approval' });
+      // The version before has completed, and whoever opened this one died before the start. Read again: `standing` may be old by now.
+      const unbegun = !anew && version > 1 && UNBEGUN.includes((await calls.get(next)).state);
       const started = await client.start({
         call: next,
         source,
         from: 'recording',
         autoProcess: settings.autoProcess,
-        mode: settled ? 'again' : 'unless-completed',
+        mode: settled || unbegun ? 'again' : 'unless-completed',
         pace,
       });
       // Opened by a run that died before it could start it: the call is this run's now.

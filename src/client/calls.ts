@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Client,
   isGrpcServiceError,
@@ -41,6 +42,8 @@ export interface StartCall {
 
 /** How long an Update waits for a worker to take it. */
 const UPDATE_PATIENCE_MS = 10_000;
+/** How long a workflow whose call has ended may take to close: its last task comes after its last record. */
+const CLOSING_PATIENCE_MS = 10_000;
 
 export type CallsClient = ReturnType<typeof createCallsClient>;
 
@@ -69,7 +72,7 @@ export const createCallsClient = ({ client, calls, pace }: { client: Client; cal
     if (error instanceof WorkflowNotFoundError) {
       const call = await calls.find(key);
       return new AftercallError('CONFLICT', `${name} asks for a call that runs; this one is ${call?.state.replaceAll('_', ' ') ?? 'unknown'}.`, {
-        advice: call && hasEnded(call.state) ? 'Reprocess it to run it again.' : 'Try again in a moment if it was just found; else the next window starts it.',
+        advice: call && hasEnded(call.state) ? 'Reprocess it to run it again.' : 'If it was just found, it starts in a moment. If its workflow was ended in Temporal, reprocess it.',
         outcome: 'refused',
         cause: error,
       });
@@ -105,6 +108,22 @@ export const createCallsClient = ({ client, calls, pace }: { client: Client; cal
     }
   };
 
+  const workflowStatus = async (key: CallKey): Promise<string | undefined> => {
+    try {
+      return (await handleOf(key).describe()).status.name;
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return undefined;
+      throw error;
+    }
+  };
+
+  const closesWithin = async (patienceMs: number, key: CallKey): Promise<boolean> => {
+    for (const untilMs = Date.now() + patienceMs; ; await sleep(100)) {
+      if ((await workflowStatus(key)) !== 'RUNNING') return true;
+      if (Date.now() >= untilMs) return false;
+    }
+  };
+
   return {
     /** Starts a call's workflow. @returns false when there is one already: information, not an error */
     start,
@@ -116,13 +135,24 @@ export const createCallsClient = ({ client, calls, pace }: { client: Client; cal
     giveUp: (key: CallKey, input: GiveUp, requestId: string) => update(key, 'giveUp', input, requestId),
 
     /**
-     * Runs an ended call again as a new version, from a step on, with the artefacts before it.
+     * Runs a call again as a new version, from a step on, with the artefacts before it. It has to have ended,
+     * or to have lost its workflow: somebody terminated it in Temporal.
      *
      * @returns `started: false` with the running version when the call has not ended
      */
     async reprocess(key: CallKey, { from }: { by: string; from: Step }): Promise<{ started: boolean; version: number }> {
+      const before = await calls.get(key);
+      if (!(await closesWithin(hasEnded(before.state) ? CLOSING_PATIENCE_MS : 0, key))) {
+        if (!hasEnded(before.state)) return { started: false, version: before.version };
+        throw new AftercallError('UPSTREAM_TIMEOUT', `The last run of call ${key.callId} has done its work, but its workflow has not closed within ${CLOSING_PATIENCE_MS / 1_000} s.`, {
+          advice: 'Check that a worker serves the workflows queue, then try again.',
+          outcome: 'refused',
+        });
+      }
       const call = await calls.get(key);
-      if (!hasEnded(call.state)) return { started: false, version: call.version };
+      // A version that nobody has begun is started, not replaced.
+      const unbegun = call.state === 'staged';
+      if (!unbegun && !hasEnded(call.state)) await calls.setState(call, { state: 'failed', reason: 'Its workflow was ended in Temporal.' });
       if (call.version > 0) {
         const { recording, transcript } = await calls.getVersion({ ...key, version: call.version });
         const missing = groupOf(from) > 0 && !recording ? 'recording' : groupOf(from) > 1 && !transcript ? 'transcript' : undefined;
@@ -134,7 +164,7 @@ export const createCallsClient = ({ client, calls, pace }: { client: Client; cal
         }
         if (missing) from = missing === 'recording' ? 'recording' : 'transcription';
       }
-      const next: CallVersion = { ...key, version: call.version + 1 };
+      const next: CallVersion = { ...key, version: unbegun ? Math.max(call.version, 1) : call.version + 1 };
       await calls.openVersion(next, { from, state: 'staged' });
       const started = await start({ call: next, source: call.source, from, autoProcess: true, mode: 'again', pace });
       return { started, version: next.version };
@@ -159,14 +189,7 @@ export const createCallsClient = ({ client, calls, pace }: { client: Client; cal
     },
 
     /** How the call's workflow stands by Temporal's word, or undefined when Temporal knows none. Costs no Action. */
-    async workflowStatus(key: CallKey): Promise<string | undefined> {
-      try {
-        return (await handleOf(key).describe()).status.name;
-      } catch (error) {
-        if (error instanceof WorkflowNotFoundError) return undefined;
-        throw error;
-      }
-    },
+    workflowStatus,
 
     /** Waits for the end of a call's workflow. For tests and scripts. */
     async result<T>(key: CallKey): Promise<T> {

@@ -2,6 +2,7 @@ import { type Selectable, sql } from 'kysely';
 import type { Analysis } from '../domain/analysis.ts';
 import {
   type Attention,
+  CALL_STATES,
   type CallDetails,
   type CallKey,
   type CallResult,
@@ -149,6 +150,12 @@ export const createCalls = (db: Database) => ({
         .execute();
       return runId ?? null;
     });
+  },
+
+  /** The run that a version belongs to; null when a person started it, undefined when there is no such version. */
+  async runOf({ project, callId, version }: CallVersion): Promise<string | null | undefined> {
+    const row = await db.selectFrom('call_versions').select('run_id').where('project', '=', project).where('call_id', '=', callId).where('version', '=', version).executeTakeFirst();
+    return row?.run_id;
   },
 
   /** Counts a version under another run than the one that opened it. */
@@ -306,6 +313,8 @@ export interface StateChange {
 const setState = async (db: Database, { project, callId, version }: CallVersion, change: StateChange): Promise<void> => {
   const ended = hasEnded(change.state) ? sql<Date>`now()` : null;
   const reason = change.reason === undefined ? null : storable(change.reason);
+  // A step that is still under way when its call is cancelled must not make it look alive again.
+  const from = isProgress(change.state) ? CALL_STATES.filter((state) => !hasEnded(state)) : CALL_STATES;
   await db.transaction().execute(async (tx) => {
     await tx
       .updateTable('call_versions')
@@ -313,6 +322,7 @@ const setState = async (db: Database, { project, callId, version }: CallVersion,
       .where('project', '=', project)
       .where('call_id', '=', callId)
       .where('version', '=', version)
+      .where('state', 'in', from)
       .execute();
     await tx
       .updateTable('calls')
@@ -329,9 +339,12 @@ const setState = async (db: Database, { project, callId, version }: CallVersion,
       .where('call_id', '=', callId)
       // A zombie of an older version must not speak for the call.
       .where('version', '=', version)
+      .where('state', 'in', from)
       .execute();
   });
 };
+
+const isProgress = (state: CallState): boolean => state === 'processing' || state === 'waiting_for_recording';
 
 const noSuchCall = ({ project, callId }: CallKey): AftercallError =>
   new AftercallError('NOT_FOUND', `There is no call ${callId} in project ${project}.`, {

@@ -85,6 +85,16 @@ describe.each(['PGlite', 'PostgreSQL'] as const)('the database on %s', (engine) 
     expect(await calls.get({ project: 'default', callId: 'v1' })).toMatchObject({ version: 2, state: 'staged', reason: null });
   });
 
+  it('does not let a step that is still under way bring an ended call back to life', async () => {
+    await calls.stage('default', [aCall('z1')], 'staged');
+    await calls.openVersion(version('z1'), { from: 'recording', state: 'staged' });
+    await calls.setState(version('z1'), { state: 'cancelled', reason: 'by hand' });
+    await calls.beginStep(version('z1'), 'recording');
+    await calls.setState(version('z1'), { state: 'waiting_for_recording', step: 'recording' });
+    expect(await calls.get({ project: 'default', callId: 'z1' })).toMatchObject({ state: 'cancelled', reason: 'by hand' });
+    expect(await calls.getVersion(version('z1'))).toMatchObject({ state: 'cancelled' });
+  });
+
   it('pages through calls without gap or repeat, and searches literally', async () => {
     await calls.stage('default', Array.from({ length: 25 }, (_, at) => aCall(`p${at}`, Math.floor(at / 5))), 'staged');
     const seen: string[] = [];
