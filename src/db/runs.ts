@@ -65,12 +65,14 @@ export const createRuns = (db: Database) => ({
   },
 
   async count(id: string): Promise<CountedRun> {
-    const tasks = await db
-      .selectFrom('run_tasks')
-      .select(['disposition', (count) => count.fn.countAll<number>().as('calls')])
-      .where('run_id', '=', id)
-      .groupBy('disposition')
-      .execute();
+    // What another run has taken over since, because the call's workflow was ended in Temporal, is that one's.
+    const tasks = (
+      await sql<{ disposition: Disposition; calls: number }>`
+        select case when task.disposition = 'new' and version.call_id is null then 'skipped' else task.disposition end as disposition, count(*) as calls
+        from run_tasks task join runs run on run.id = task.run_id
+        left join lateral (select call_id from call_versions where project = run.project and call_id = task.call_id and run_id = run.id limit 1) version on true
+        where task.run_id = ${id} group by 1`.execute(db)
+    ).rows;
     const calls = await db
       .selectFrom('call_versions')
       .select(['state', 'result', (count) => count.fn.countAll<number>().as('calls')])
@@ -82,9 +84,17 @@ export const createRuns = (db: Database) => ({
       .select([(count) => count.fn.count<number>('transcript').as('transcripts'), (count) => count.fn.count<number>('analysis').as('analyses')])
       .where('run_id', '=', id)
       .executeTakeFirstOrThrow();
+    // A run of a call again finds what its first run did; that is not done a second time, so it counts as left out.
     const crm = await sql<{ scenario: string; action: string; calls: number }>`
-      select crm->>'scenario' as scenario, crm->>'action' as action, count(*) as calls
-      from call_versions where run_id = ${id} and crm is not null group by 1, 2`.execute(db);
+      select case when already then 'already_done' else crm->>'scenario' end as scenario, case when already then 'none' else crm->>'action' end as action, count(*) as calls
+      from (
+        select crm, exists (
+          select from effects
+          where effects.project = version.project and effects.call_id = version.call_id and effects.effect = version.crm->>'action'
+            and effects.state = 'done' and effects.done_at < version.started_at
+        ) as already
+        from call_versions version where run_id = ${id} and crm is not null
+      ) acted group by 1, 2`.execute(db);
     const cost = await sql<{ kind: 'stt' | 'llm'; micro_usd: number; unsettled: number }>`
       select costs.kind, coalesce(sum(costs.micro_usd), 0)::bigint as micro_usd, count(*) filter (where costs.state = 'reserved') as unsettled
       from costs join call_versions using (project, call_id, version)

@@ -44,7 +44,7 @@ export interface ExecutionReport {
     leadsConverted: number;
     accountsUpdated: number;
     transferred: number;
-    /** By the decision table's scenario. */
+    /** By the decision table's scenario; `already_done` where an earlier run of the call had acted. */
     crmSkipped: Record<string, number>;
   };
   cost: { totalMicroUsd: number; sttMicroUsd: number; llmMicroUsd: number; unsettledRequests: number };
