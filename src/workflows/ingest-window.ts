@@ -1,5 +1,5 @@
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
-import { ApplicationFailure, ContinueAsNew, continueAsNew, isCancellation, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
+import { ApplicationFailure, CancellationScope, ContinueAsNew, continueAsNew, isCancellation, setCurrentDetails, workflowInfo } from '@temporalio/workflow';
 import { runIdOf } from '../domain/ids.ts';
 import type { IngestWindowInput } from '../domain/messages.ts';
 import type { ExecutionReport } from '../domain/report.ts';
@@ -59,7 +59,11 @@ export async function ingestWindow(input: IngestWindowInput): Promise<ExecutionR
     }
     return await writeReport({ runId, project: input.project });
   } catch (error) {
-    if (isCancellation(error) || error instanceof ContinueAsNew) throw error;
+    if (error instanceof ContinueAsNew) throw error;
+    if (isCancellation(error)) {
+      await CancellationScope.nonCancellable(() => failRun({ runId, error: 'The workflow was cancelled.' }));
+      throw error;
+    }
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
     await failRun({ runId, error: cause instanceof Error ? cause.message : String(cause) });
     throw ApplicationFailure.create({ message: `Window ${runId} could not be read to its end`, type: 'WINDOW_FAILED', cause: cause as Error });
