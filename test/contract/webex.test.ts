@@ -161,6 +161,13 @@ describe('the Webex client and its stand-in keep to the contract', () => {
 });
 
 describe('paging by keyset', () => {
+  it('takes a page with names that are too long or hold what no text should', async () => {
+    const task = { id: 'd0000000-0000-4000-8000-000000000001', attributes: { channelType: 'telephony', status: 'completed', createdTime: 1_000, direction: 'inbound', origin: '+1555\0', queue: { name: 'Sa\0les\n"\ud83d' }, owner: { name: 'x'.repeat(5_000) } } };
+    await addFaults(webex, { route: 'GET /v1/tasks', effect: { kind: 'respond', status: 200, body: { meta: { orgId: 'o' }, data: [task] } } });
+    const { calls } = await clientOf(db).listCalls({ fromMs: 0, toMs: 2_000, signal: signal() });
+    expect(calls).toEqual([expect.objectContaining({ originPhone: '+1555', queueName: 'Sa les "', agentName: 'x'.repeat(500) })]);
+  });
+
   it('reads every task once, though many share a creation time across page borders', async () => {
     const from = Date.UTC(2026, 0, 1);
     await addTasks(500, from, from + 90_000, 'aaaa0000');

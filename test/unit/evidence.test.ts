@@ -118,5 +118,7 @@ describe('transcripts', () => {
   it('cleans text of what is not seen', () => {
     expect(clean('a\u0000b\u202Ec\u200Bd\n\te', 100)).toBe('a b c d e');
     expect(clean('x'.repeat(10), 3)).toBe('xxx');
+    expect(clean('ab\u{1F600}', 3)).toBe('ab');
+    expect(clean('a\uD83Db', 9)).toBe('ab');
   });
 });

@@ -1,8 +1,11 @@
 import { z } from 'zod';
+import { clean } from '../../domain/clean.ts';
 
 /** What Webex Contact Center answers, as far as it is used. Unknown fields are let through: the API grows. */
 
-const name = z.string().max(500);
+/** Texts that are only shown: one that is too long or holds what no text should must not keep a whole page of calls out. */
+const name = z.string().transform((text) => clean(text, 500));
+const address = z.string().transform((text) => clean(text, 200));
 
 export const TaskSchema = z.object({
   id: z.string().min(1).max(200),
@@ -15,8 +18,8 @@ export const TaskSchema = z.object({
     createdTime: z.number().int().nonnegative(),
     lastUpdatedTime: z.number().int().nonnegative().nullish(),
     captureRequested: z.boolean().nullish(),
-    origin: z.string().max(200).nullish(),
-    destination: z.string().max(200).nullish(),
+    origin: address.nullish(),
+    destination: address.nullish(),
     direction: z.string().nullish(),
   }),
 });
@@ -28,7 +31,7 @@ const RecordingSchema = z.object({
   id: z.string(),
   segment: z.boolean().nullish(),
   attributes: z.object({
-    fileName: z.string().max(500),
+    fileName: name,
     filePath: z.url(),
     startTime: z.number().nullish(),
     stopTime: z.number().nullish(),
