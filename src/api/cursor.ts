@@ -19,8 +19,8 @@ export const fromTextCursor = (cursor: string): string => {
 export const fromCursor = (cursor: string): { startedAt: Date; id: string } => {
   try {
     const [at, id] = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')) as [unknown, unknown];
-    const startedAt = new Date(String(at));
-    if (typeof id === 'string' && !Number.isNaN(startedAt.getTime())) return { startedAt, id };
+    // Years of another length than four are dates to JavaScript, but none to PostgreSQL.
+    if (typeof id === 'string' && typeof at === 'string' && /^\d{4}-/.test(at) && new Date(at).toISOString() === at) return { startedAt: new Date(at), id };
   } catch {
     // Said below.
   }

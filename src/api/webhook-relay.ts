@@ -31,8 +31,8 @@ export const startWebhookRelay = ({ inbox, callsClient, schedules, project, log 
       log.debug({ callId: taskId, outcome }, 'recording announced');
     }
     if (type === 'task:ended' && Date.now() - triggeredAtMs > TRIGGER_PAUSE_MS) {
-      triggeredAtMs = Date.now();
       await schedules.trigger();
+      triggeredAtMs = Date.now();
     }
     // Other events are kept and mean nothing to us yet.
   };

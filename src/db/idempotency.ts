@@ -22,7 +22,9 @@ export const createIdempotency = (db: Database) => ({
       .returning('key')
       .executeTakeFirst();
     if (claimed) return { state: 'new' };
-    const row = await db.selectFrom('idempotency_keys').selectAll().where('key', '=', key).executeTakeFirstOrThrow();
+    const row = await db.selectFrom('idempotency_keys').selectAll().where('key', '=', key).executeTakeFirst();
+    // Released between our two statements.
+    if (!row) return this.claim(key, requestHash);
     if (row.request_hash !== requestHash) return { state: 'other_request' };
     if (row.status !== null) return { state: 'answered', answer: { status: row.status, body: row.response } };
     const taken = await db.deleteFrom('idempotency_keys').where('key', '=', key).where('status', 'is', null).where('created_at', '<', ABANDONED).returning('key').executeTakeFirst();

@@ -85,6 +85,12 @@ describe('reading', () => {
     expect((await get(path('/calls?limit=1000'))).status).toBe(400);
     expect(await json(get(path('/calls?nonsense=1')))).toMatchObject({ status: 400, errors: [{ message: expect.stringContaining('nonsense') as unknown }] });
     expect((await get(path('/calls?cursor=bm90IG9uZQ'))).status).toBe(400);
+    for (const position of [['+275760-09-13T00:00:00.000Z', 'x'], ['-000001-01-01T00:00:00.000Z', 'x'], ['2026-11-20T00:00:00.000Z', 'a\0'], [0, 'x'], null]) {
+      const cursor = Buffer.from(JSON.stringify(position)).toString('base64url');
+      expect([position, (await get(path(`/calls?cursor=${cursor}`))).status, (await get(path(`/runs?cursor=${cursor}`))).status]).toEqual([position, 400, 400]);
+    }
+    expect((await get(path('/calls?text=%00'))).status).toBe(400);
+    expect((await get(path('/calls/%00'))).status).toBe(400);
     expect((await get(`${api.url}/v1/projects/nobody/calls`)).status).toBe(404);
   });
 
@@ -116,6 +122,11 @@ describe('reading', () => {
     expect(part.status).toBe(206);
     expect(part.headers.get('content-range')).toBe(`bytes 1000-1999/${whole.byteLength}`);
     expect(Buffer.from(await part.arrayBuffer()).equals(Buffer.from(whole.subarray(1000, 2000)))).toBe(true);
+    const etag = part.headers.get('etag')!;
+    expect((await get(url, { range: 'bytes=0-9', 'if-range': etag })).status).toBe(206);
+    const changed = await get(url, { range: 'bytes=0-9', 'if-range': '"of-another-recording"' });
+    expect([changed.status, changed.headers.get('content-length')]).toEqual([200, String(whole.byteLength)]);
+    await changed.body?.cancel();
     expect((await get(url, { range: 'bytes=-10' })).headers.get('content-length')).toBe('10');
     expect((await get(url, { range: `bytes=${whole.byteLength}-` })).status).toBe(416);
     const head = await fetch(url, { method: 'HEAD', headers: { authorization: `Bearer ${system.config.API_TOKEN}` } });
@@ -162,6 +173,16 @@ describe('acting', () => {
     expect(pressed.map(({ status }) => status).toSorted()[0]).toBe(200);
     const call = await system.until(callId, 'completed', 'given_up');
     expect(['completed', 'given_up']).toContain(call.state);
+  });
+
+  it('ends a call that is given up, whatever characters the reason has', async () => {
+    const callId = SAMPLE_CALLS[2]!.taskId;
+    await addFaults(system.sandbox.webex, { route: 'POST /v1/captures/query', effect: { kind: 'respond', status: 403, body: {} }, times: 5 });
+    await system.startCall(callId);
+    await system.until(callId, 'needs_attention');
+    await clearFaults(system.sandbox.webex);
+    expect((await post(path(`/calls/${callId}/give-up`), { by: 'ann\0', reason: 'no\0 use' })).status).toBe(200);
+    expect((await system.until(callId, 'given_up')).reason).toContain('use');
   });
 
   it('answers 503 while no worker serves, and the same request goes through afterwards', async () => {
@@ -226,6 +247,16 @@ describe('Webex webhooks', () => {
     await system.until(LATE, 'waiting_for_recording');
     expect((await send(event('e2', LATE))).status).toBe(202);
     await system.until(LATE, 'completed');
+  });
+
+  it('start a window when a call has ended, also after the schedule could not be reached', async () => {
+    const { schedules, temporal } = system.wiring;
+    await temporal.schedule.getHandle(schedules.id).delete();
+    expect((await send({ id: 'ended-1', type: 'task:ended', data: { taskId: 'any' } })).status).toBe(202);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await schedules.apply();
+    for (let left = 150; left > 0 && (await schedules.describe()).recentRuns.length === 0; left -= 1) await new Promise((resolve) => setTimeout(resolve, 100));
+    expect((await schedules.describe()).recentRuns).toHaveLength(1);
   });
 
   it.each([

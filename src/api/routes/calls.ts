@@ -118,14 +118,16 @@ export const callRoutes = (route: RouteTable, { calls, effects, costs, objects, 
     const { recording } = await newestOf(params);
     const info = recording && (await objects.head(recording.key));
     if (!recording || !info) throw missing(params, 'recording');
-    const range = parseRange(request.get('range'), info.bytes);
+    const etag = `"${recording.sha256}"`;
+    // A part goes on with what the player has only if that is of the same file (RFC 9110, 13.1.5).
+    const range = [undefined, etag].includes(request.get('if-range')) ? parseRange(request.get('range'), info.bytes) : undefined;
     if (range === 'unsatisfiable') throw new HttpProblem(416, `The recording has ${info.bytes} bytes.`, { headers: { 'content-range': `bytes */${info.bytes}` } });
     response.set({
       'accept-ranges': 'bytes',
       'content-type': recording.format === 'mp3' ? 'audio/mpeg' : 'audio/wav',
       'content-disposition': `inline; filename="${params.callId}.${recording.format}"`,
       // Its own hash: the same bytes have the same tag wherever they lie.
-      etag: `"${recording.sha256}"`,
+      etag,
       'cache-control': 'private, max-age=3600',
       'content-length': String(range ? range.end - range.start + 1 : info.bytes),
       ...(range ? { 'content-range': `bytes ${range.start}-${range.end}/${info.bytes}` } : {}),
