@@ -2,6 +2,7 @@ import { activityInfo, ApplicationFailure, CancelledFailure, Context, heartbeat 
 import { ApplicationFailureCategory } from '@temporalio/common';
 import type { ActivityExecuteInput, ActivityInboundCallsInterceptor, Next } from '@temporalio/worker';
 import { inProject } from '../db/scope.ts';
+import { isDatabaseDown } from '../db/database.ts';
 import { isAftercallError, messageOf } from '../domain/errors.ts';
 
 /**
@@ -30,6 +31,8 @@ const projectOf = (input: unknown): string | undefined => {
   const { call, project } = (input ?? {}) as { call?: { project?: string }; project?: string };
   return call?.project ?? project;
 };
+/** With six tries, an outage of a minute and a half is lived through. */
+const DATABASE_RETRY_MS = 15_000;
 
 /** The failure that Temporal decides on: its type is the error's code, and it is retried if the code says so. */
 const toFailure = (error: unknown): unknown => {
@@ -38,6 +41,16 @@ const toFailure = (error: unknown): unknown => {
   if (error instanceof CancelledFailure || cancellationSignal.aborted) return error instanceof CancelledFailure ? error : cancellationSignal.reason;
   if (error instanceof ApplicationFailure) return error;
   const attempt = activityInfo().attempt;
+  if (!isAftercallError(error) && isDatabaseDown(error)) {
+    return ApplicationFailure.create({
+      message: `The database cannot be reached: ${messageOf(error)}`,
+      type: 'DATABASE_UNAVAILABLE',
+      cause: error as Error,
+      details: [{ attempt, advice: 'Check the database and DATABASE_URL, then retry.' }],
+      // Every running call meets this at once; a restart or a failover must not park them all.
+      nextRetryDelay: DATABASE_RETRY_MS,
+    });
+  }
   if (!isAftercallError(error)) {
     return ApplicationFailure.create({
       message: messageOf(error),

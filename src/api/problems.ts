@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ErrorRequestHandler, Response } from 'express';
 import { ZodError } from 'zod';
+import { isDatabaseDown } from '../db/database.ts';
 import { type ErrorCode, isAftercallError } from '../domain/errors.ts';
 import type { Log } from '../telemetry/log.ts';
 
@@ -71,11 +72,13 @@ export const toProblem = (error: unknown): { problem: Problem; headers: Record<s
   // Express and its body parser mark what the client did wrong.
   const { status, expose, type, message } = error as { status?: number; expose?: boolean; type?: string; message?: string };
   if (status && status < 500 && expose) return { problem: make(status, type === 'entity.parse.failed' ? 'The body is not valid JSON.' : (message ?? '')), headers: {} };
+  // What is asked for cannot be in the database: PostgreSQL has no such characters.
+  if (isUnstorable(error)) return { problem: make(400, 'The request has a NUL character or half of a surrogate pair in it.'), headers: {} };
   if (isDatabaseDown(error)) return { problem: make(503, 'The database cannot be reached.'), headers: { 'retry-after': RETRY_AFTER_SECONDS } };
   return { problem: make(500, `Something went wrong here. The log has it under ${instance}.`), headers: {} };
 };
 
-const isDatabaseDown = (error: unknown): boolean => ['ECONNREFUSED', 'ECONNRESET', '57P01', '57P03', '08006', '08001'].includes((error as { code?: string }).code ?? '');
+const isUnstorable = (error: unknown): boolean => ['22021', '22P05'].includes((error as { code?: string }).code ?? '');
 
 export const sendProblem = (response: Response, problem: Problem, headers: Record<string, string>): void => {
   response.status(problem.status).set(headers).type('application/problem+json').send(JSON.stringify(problem));

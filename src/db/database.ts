@@ -53,3 +53,14 @@ export const storable = (text: string): string => text.toWellFormed().replaceAll
 
 /** JSON that PostgreSQL takes, whatever an upstream has put into its texts. */
 export const json = (value: object): string => JSON.stringify(value, (_key, member: unknown) => (typeof member === 'string' ? storable(member) : member));
+
+/** Class 08 (connection), out of connections, shut down or starting, and what Node says of a socket. */
+const DOWN_CODE = /^(08...|53300|57P0[1-3]|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENOTFOUND|EAI_AGAIN)$/;
+/** `pg` gives these no code. */
+const DOWN_MESSAGE = /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/;
+
+/** Whether a query failed because the database could not be reached, not because of the query. */
+export const isDatabaseDown = (error: unknown): boolean => {
+  const { code, message } = error as { code?: string; message?: string };
+  return DOWN_CODE.test(code ?? '') || DOWN_MESSAGE.test(message ?? '');
+};
