@@ -149,7 +149,7 @@ describe.each(['PGlite', 'PostgreSQL'] as const)('the database on %s', (engine) 
   });
 
   it('goes on asking when an earlier one of two tries under way was refused', async () => {
-    const request = { ...version('c1'), step: 'crm' as const, kind: 'llm' as const, provider: 'p', model: 'm', content: 'twice' };
+    const request = { ...version('c1'), step: 'crm' as const, kind: 'llm' as const, provider: 'p', model: 'm', estimateMicroUsd: 100, content: 'twice' };
     const first = Promise.withResolvers<never>();
     const refused = costs.payOnce(request, () => first.promise);
     while ((await costs.list('default', 'c1')).filter(({ step }) => step === 'crm').length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
