@@ -13,6 +13,12 @@ export interface CallVersion extends CallKey {
 
 export type Direction = 'inbound' | 'outbound';
 
+/** A card in a CRM. */
+export interface CrmCard {
+  kind: 'lead' | 'contact' | 'company';
+  id: string;
+}
+
 /** A call as its source describes it. Fields a source may leave out are optional. */
 export interface CallDetails {
   source: string;
@@ -30,6 +36,8 @@ export interface CallDetails {
   updatedAtMs?: number;
   /** Whether the source recorded it; undefined when the source does not know yet. */
   captureRequested?: boolean;
+  /** Where the call stands, if its source is a CRM. */
+  card?: CrmCard;
 }
 
 /**

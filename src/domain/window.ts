@@ -11,6 +11,8 @@ export interface CallCursor {
   fromMs: number;
   /** Calls already read that the next page would show again. */
   seen: string[];
+  /** Which of the source's lists it is in, where it has several. */
+  list?: string;
 }
 
 /** Computed from the scheduled time, never from the clock: catch-up and backfill read what they stand for. */

@@ -13,6 +13,19 @@ export interface HttpRequest {
   signal: AbortSignal;
   /** For the headers of the answer to arrive. */
   timeoutMs?: number;
+  /** What a refusal means to this system; undefined leaves it to the general mapping. */
+  explain?: (refusal: Refusal) => AftercallError | undefined;
+  /** Hands a redirect back as it is, for the caller to judge. */
+  wantsRedirects?: true;
+}
+
+/** An answer of 300 or more. */
+export interface Refusal {
+  status: number;
+  /** What was tried and what was answered, fit to be shown. */
+  message: string;
+  contentType: string;
+  retryAfterMs?: number;
 }
 
 const DEFAULT_TIMEOUT_MS = 60_000;
@@ -24,7 +37,7 @@ const MAX_JSON_BYTES = 32 * 1024 * 1024;
  * Redirects are not followed: none of the APIs uses them, and a token must not travel to another host.
  * Messages show the URL without its query, which may hold signatures.
  *
- * @returns the response with a status below 300
+ * @returns the response with a status below 300, or a redirect if those are wanted
  */
 export const send = async (request: HttpRequest): Promise<Response> => {
   const { url, method = 'GET', headers = {}, body, signal, timeoutMs = DEFAULT_TIMEOUT_MS } = request;
@@ -48,13 +61,16 @@ export const send = async (request: HttpRequest): Promise<Response> => {
   } finally {
     clearTimeout(timer);
   }
-  if (response.status < 300) return response;
+  if (response.status < 300 || (request.wantsRedirects && isRedirect(response))) return response;
   throw await failureOf(request, response);
 };
 
-/** Sends a request for JSON. @throws UPSTREAM_NONSENSE when the answer is none */
+export const isRedirect = ({ status, headers }: Response): boolean => [301, 302, 303, 307, 308].includes(status) && headers.has('location');
+
+/** Sends a request for JSON. @returns undefined when the answer says that it is empty (204) @throws UPSTREAM_NONSENSE when it is no JSON */
 export const sendForJson = async (request: HttpRequest): Promise<unknown> => {
   const response = await send(request);
+  if (response.status === 204) return undefined;
   const text = await readText(request, response, MAX_JSON_BYTES);
   try {
     return JSON.parse(text) as unknown;
@@ -73,6 +89,8 @@ const failureOf = async (request: HttpRequest, response: Response): Promise<Afte
   const message = `${request.doing} failed: ${request.system} answered ${status}${said ? ` (${said})` : ''}.`;
   const wait = retryAfterMs(response.headers.get('retry-after'), Date.now());
   const options = { outcome: 'refused' as const, ...(wait === undefined ? {} : { retryAfterMs: wait }) };
+  const explained = request.explain?.({ status, message, contentType: response.headers.get('content-type') ?? '', ...(wait === undefined ? {} : { retryAfterMs: wait }) });
+  if (explained) return explained;
   if (status === 401 || status === 403) return new AftercallError('AUTH_FAILED', message, { ...options, advice: `Check the credentials for ${request.system} and what they are allowed to do.` });
   if (status === 429) return new AftercallError('RATE_LIMITED', message, { ...options, advice: 'It is tried again after the time asked for.' });
   if (status >= 500 || status === 408) return new AftercallError('UPSTREAM_UNAVAILABLE', message, { ...options, advice: `It is tried again. If it goes on, check the status of ${request.system}.` });

@@ -1,25 +1,15 @@
 import type { Config } from '../../config.ts';
-import { type Credentials, originOf, type StoredToken } from '../../db/credentials.ts';
+import type { Credentials } from '../../db/credentials.ts';
 import { AftercallError } from '../../domain/errors.ts';
 import { sendForJson } from '../http/http.ts';
+import { createRotatingToken, type RenewedToken } from '../rotating-token.ts';
 import { TokenSchema } from './webex.schema.ts';
 
 type TokenConfig = Pick<Config, 'WEBEX_TOKEN_URL' | 'WEBEX_CLIENT_ID' | 'WEBEX_CLIENT_SECRET' | 'WEBEX_REFRESH_TOKEN' | 'UPSTREAM_TIMEOUT'>;
 
-/** Renewed this long before it expires, so that no request leaves with a token that dies on the way. */
-const AHEAD_MS = 60_000;
-const CREDENTIAL = 'webex';
-
-/** The access token of Webex, shared by all processes and renewed by one of them at a time. */
+/** The access token of Webex. */
 export const createWebexToken = ({ config, credentials }: { config: TokenConfig; credentials: Credentials }) => {
-  const origin = originOf(`${config.WEBEX_CLIENT_ID}:${config.WEBEX_REFRESH_TOKEN}`);
-  let cached: StoredToken | undefined;
-
-  /** The token if it can be used now. */
-  const usable = (token: StoredToken | undefined, stale: string | undefined): StoredToken | undefined =>
-    token?.origin === origin && token.accessToken !== stale && token.expiresAtMs - AHEAD_MS > Date.now() ? token : undefined;
-
-  const request = async (refreshToken: string, signal: AbortSignal): Promise<StoredToken> => {
+  const request = async (refreshToken: string): Promise<RenewedToken> => {
     const answer = await sendForJson({
       system: 'Webex',
       doing: 'Renewing the access token',
@@ -32,7 +22,7 @@ export const createWebexToken = ({ config, credentials }: { config: TokenConfig;
         client_secret: config.WEBEX_CLIENT_SECRET,
         refresh_token: refreshToken,
       }).toString(),
-      signal,
+      signal: AbortSignal.timeout(config.UPSTREAM_TIMEOUT),
       timeoutMs: config.UPSTREAM_TIMEOUT,
     }).catch((error: unknown) => {
       if (!(error instanceof AftercallError) || error.code !== 'UPSTREAM_REJECTED') throw error;
@@ -45,20 +35,8 @@ export const createWebexToken = ({ config, credentials }: { config: TokenConfig;
       // Whether it rotates is not documented: always keep the one that came last.
       refreshToken: token.data.refresh_token ?? refreshToken,
       expiresAtMs: Date.now() + token.data.expires_in * 1_000,
-      origin,
     };
   };
 
-  return {
-    /** @param stale a token that was just refused: any other is taken */
-    async get(signal: AbortSignal, stale?: string): Promise<string> {
-      cached = usable(cached, stale) ?? usable(await credentials.find(CREDENTIAL), stale);
-      cached ??= await credentials.renew(
-        CREDENTIAL,
-        // Another process may have been faster.
-        async (current) => usable(current, stale) ?? request(current?.origin === origin ? current.refreshToken : config.WEBEX_REFRESH_TOKEN, signal),
-      );
-      return cached.accessToken;
-    },
-  };
+  return createRotatingToken({ credentials, name: 'webex', clientId: config.WEBEX_CLIENT_ID, firstRefreshToken: config.WEBEX_REFRESH_TOKEN, request });
 };

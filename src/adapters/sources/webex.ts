@@ -3,8 +3,9 @@ import type { Credentials } from '../../db/credentials.ts';
 import type { CallDetails } from '../../domain/call.ts';
 import { AftercallError, isAftercallError } from '../../domain/errors.ts';
 import { isSafeCallId } from '../../domain/ids.ts';
-import { reasonOf, send, sendForJson } from '../http/http.ts';
+import { sendForJson } from '../http/http.ts';
 import { createBatcher } from './batcher.ts';
+import { openDownload } from './download.ts';
 import type { CallPage, CallSource, ListCalls, RecordingLink, RecordingStream } from './source.ts';
 import { createTokenBucket } from './token-bucket.ts';
 import { CapturesSchema, type Recording, type Task, TasksSchema } from './webex.schema.ts';
@@ -118,57 +119,17 @@ export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE }: { con
       return recording && toLink(recording);
     },
 
-    async openRecording({ url, fileName }, { offset, signal }): Promise<RecordingStream> {
+    openRecording: (link, { offset, signal }): Promise<RecordingStream> =>
       // Pre-signed: a token beside the signature makes the store refuse it.
-      const headers: Record<string, string> = offset > 0 ? { range: `bytes=${offset}-` } : {};
-      const response = await send({ system: 'the recording store', doing: `Downloading the recording ${fileName}`, url: new URL(url), headers, signal, timeoutMs: config.UPSTREAM_TIMEOUT }).catch((error: unknown) => {
-        if (!isAftercallError(error) || error.code !== 'AUTH_FAILED') throw error;
-        throw new AftercallError('RECORDING_LINK_EXPIRED', `${error.message} The link has probably expired.`, { advice: 'A new link is asked for at the next try.', outcome: 'refused', cause: error });
-      });
-      const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers.get('content-range') ?? '');
-      const partial = response.status === 206 && range;
-      const start = partial ? Number(range[1]) : 0;
-      const length = response.headers.get('content-length');
-      const totalBytes = partial && range[2] !== '*' ? Number(range[2]) : length === null ? undefined : start + Number(length);
-      const contentType = response.headers.get('content-type');
-      return {
-        body: watched(response, fileName, signal, config.UPSTREAM_TIMEOUT),
-        offset: start,
-        ...(totalBytes === undefined ? {} : { totalBytes }),
-        ...(contentType ? { contentType } : {}),
-      };
-    },
+      openDownload({
+        link,
+        offset,
+        signal,
+        timeoutMs: config.UPSTREAM_TIMEOUT,
+        explain: ({ status, message }) =>
+          status === 401 || status === 403 ? new AftercallError('RECORDING_LINK_EXPIRED', `${message} The link has probably expired.`, { advice: 'A new link is asked for at the next try.', outcome: 'refused' }) : undefined,
+      }),
   };
-};
-
-/** The response's bytes; a body that breaks off or falls silent is an error that says so. */
-const watched = async function* (response: Response, fileName: string, signal: AbortSignal, idleMs: number): AsyncGenerator<Uint8Array> {
-  const reader = response.body?.getReader();
-  if (!reader) return;
-  try {
-    for (;;) {
-      const { promise: idle, reject } = Promise.withResolvers<never>();
-      const timer = setTimeout(
-        () => reject(new AftercallError('UPSTREAM_TIMEOUT', `Downloading the recording ${fileName} brought nothing for ${idleMs / 1_000} s.`, { advice: 'The rest is fetched at the next try.' })),
-        idleMs,
-      );
-      let read: Awaited<ReturnType<typeof reader.read>>;
-      try {
-        read = await Promise.race([reader.read(), idle]);
-      } finally {
-        clearTimeout(timer);
-      }
-      signal.throwIfAborted();
-      if (read.done) return;
-      yield read.value;
-    }
-  } catch (error) {
-    signal.throwIfAborted();
-    if (isAftercallError(error)) throw error;
-    throw new AftercallError('RECORDING_TRUNCATED', `Downloading the recording ${fileName} broke off: ${reasonOf(error)}`, { advice: 'The rest is fetched at the next try.', cause: error });
-  } finally {
-    await reader.cancel().catch(() => {});
-  }
 };
 
 const ENDED: Record<string, CallDetails['status']> = { completed: 'completed', abandoned: 'abandoned' };
