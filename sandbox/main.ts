@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { startAmoCrm } from './amocrm/server.ts';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from './calls/index.ts';
 import { startOpenAI } from './openai/server.ts';
 import { SALESFORCE_CLIENT, startSalesforce } from './salesforce/server.ts';
@@ -20,7 +21,7 @@ import { startWebex } from './webex/server.ts';
 const HELP = `Usage: npm run sandbox -- [options]
 
   --data DIR           where it keeps its state                  (.aftercall/sandbox)
-  --port-webex N       --port-openai N   --port-salesforce N     (a free one)
+  --port-webex N       --port-openai N   --port-salesforce N   --port-amocrm N   (a free one)
   --speech MODE        script: known calls are answered from their scripts; whisper: local recognition
   --whisper-model DIR  a faster-whisper model folder
   --python PATH        a Python that has faster-whisper          (python3)
@@ -43,6 +44,7 @@ const readArguments = () =>
       'port-webex': { type: 'string', default: '0' },
       'port-openai': { type: 'string', default: '0' },
       'port-salesforce': { type: 'string', default: '0' },
+      'port-amocrm': { type: 'string', default: '0' },
       speech: { type: 'string', default: 'script' },
       'whisper-model': { type: 'string' },
       python: { type: 'string', default: 'python3' },
@@ -62,7 +64,7 @@ const parsed = (): Arguments => {
   }
 };
 
-const port = (values: Arguments, name: 'port-webex' | 'port-openai' | 'port-salesforce'): number => {
+const port = (values: Arguments, name: `port-${keyof SandboxUrls}`): number => {
   const text = values[name];
   return /^\d+$/.test(text) && Number(text) <= 65_535 ? Number(text) : refuse(`--${name} is a number from 0 to 65535, not "${text}".`);
 };
@@ -82,7 +84,7 @@ if (values.help) {
 }
 if (values.speech !== 'script' && values.speech !== 'whisper') refuse(`--speech is script or whisper, not "${values.speech}".`);
 if (values.speech === 'whisper' && !values['whisper-model']) refuse('--speech whisper needs --whisper-model DIR.');
-const ports = { webex: port(values, 'port-webex'), openai: port(values, 'port-openai'), salesforce: port(values, 'port-salesforce') };
+const ports = { webex: port(values, 'port-webex'), openai: port(values, 'port-openai'), salesforce: port(values, 'port-salesforce'), amocrm: port(values, 'port-amocrm') };
 const jwtKey = values['salesforce-jwt-key'] === undefined ? undefined : publicKey(values['salesforce-jwt-key']);
 
 const servers: SandboxServer[] = [];
@@ -104,6 +106,7 @@ try {
   const whisper = values.speech === 'whisper' ? { whisper: { pythonPath: values.python, modelPath: values['whisper-model']! } } : {};
   servers.push(await startOpenAI({ ...files, port: ports.openai, ...whisper }));
   servers.push(await startSalesforce({ dataFolder, port: ports.salesforce, ...(jwtKey ? { publicKey: jwtKey } : {}) }));
+  servers.push(await startAmoCrm({ ...files, port: ports.amocrm }));
 } catch (error) {
   fail(`The sandbox did not start: ${error instanceof Error ? error.message : String(error)}`, 1);
 }

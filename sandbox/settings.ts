@@ -1,3 +1,4 @@
+import { AMOCRM_CLIENT } from './amocrm/server.ts';
 import { OPENAI_KEY } from './openai/server.ts';
 import { MANAGED_ACCOUNTS_OWNER } from './salesforce/seed.ts';
 import { SALESFORCE_CLIENT } from './salesforce/server.ts';
@@ -8,6 +9,7 @@ export interface SandboxUrls {
   webex: string;
   openai: string;
   salesforce: string;
+  amocrm: string;
 }
 
 /** What leads the product to each stand-in: its address and the credentials that it takes. */
@@ -27,7 +29,15 @@ export const SETTINGS_FOR: { [Name in keyof SandboxUrls]: (url: string) => Recor
     MANAGED_ACCOUNTS_OWNER,
     CONSUMER_HOTLINE: '+65 6000 0199',
   }),
+  amocrm: (url) => ({
+    AMOCRM_BASE_URL: url,
+    AMOCRM_CLIENT_ID: AMOCRM_CLIENT.clientId,
+    AMOCRM_CLIENT_SECRET: AMOCRM_CLIENT.clientSecret,
+    AMOCRM_REFRESH_TOKEN: AMOCRM_CLIENT.refreshToken,
+    AMOCRM_REDIRECT_URI: AMOCRM_CLIENT.redirectUri,
+    AMOCRM_ACCOUNT_ID: AMOCRM_CLIENT.accountId,
+  }),
 };
 
 /** All of them together. */
-export const sandboxSettings = (urls: SandboxUrls): Record<string, string> => ({ ...SETTINGS_FOR.webex(urls.webex), ...SETTINGS_FOR.openai(urls.openai), ...SETTINGS_FOR.salesforce(urls.salesforce) });
+export const sandboxSettings = (urls: SandboxUrls): Record<string, string> => Object.assign({}, ...(Object.keys(SETTINGS_FOR) as (keyof SandboxUrls)[]).map((name) => SETTINGS_FOR[name](urls[name]))) as Record<string, string>;

@@ -14,6 +14,8 @@ export interface SandboxPorts {
   webex: number;
   openai: number;
   salesforce: number;
+  /** Absent in folders that are older than it. */
+  amocrm?: number;
 }
 
 const STATE_FILE = 'local.json';

@@ -36,5 +36,5 @@ export const startSandboxProcess = async ({ ports, args }: { ports: SandboxPorts
 
 export const portsOf = (urls: SandboxUrls): SandboxPorts => {
   const portOf = (url: string): number => Number(new URL(url).port);
-  return { webex: portOf(urls.webex), openai: portOf(urls.openai), salesforce: portOf(urls.salesforce) };
+  return { webex: portOf(urls.webex), openai: portOf(urls.openai), salesforce: portOf(urls.salesforce), amocrm: portOf(urls.amocrm) };
 };

@@ -127,8 +127,8 @@ const noteChild = async (folder: string, name: string, pid: number): Promise<voi
 
 /** Starts the stand-ins for those systems that the environment does not name. @returns the settings that lead to them */
 const startSandbox = async ({ standIns }: LaunchPlan, settings: Settings, { folder, state, options }: Launch): Promise<Settings> => {
-  const { webex = 0, openai = 0, salesforce = 0 } = state.sandboxPorts ?? {};
-  const wanted = { webex: await freePort(webex), openai: await freePort(openai), salesforce: await freePort(salesforce) };
+  const { webex = 0, openai = 0, salesforce = 0, amocrm = 0 } = state.sandboxPorts ?? {};
+  const wanted = { webex: await freePort(webex), openai: await freePort(openai), salesforce: await freePort(salesforce), amocrm: await freePort(amocrm) };
   const args = ['--data', join(folder, 'sandbox'), '--ffmpeg', settings['FFMPEG_PATH']!];
   if (options.speech === 'whisper') {
     const { pythonPath, modelPath } = await whisper(options.whisperModel);
@@ -143,7 +143,7 @@ const startSandbox = async ({ standIns }: LaunchPlan, settings: Settings, { fold
   await onStart(sandbox);
   await saveLocalState(folder, { ...state, sandboxPorts: ports });
   const { urls } = sandbox;
-  const shown = { webex: `Webex ${urls.webex}`, openai: `OpenAI ${urls.openai}`, salesforce: `Salesforce ${urls.salesforce}` };
+  const shown = { webex: `Webex ${urls.webex}`, openai: `OpenAI ${urls.openai}`, salesforce: `Salesforce ${urls.salesforce}`, amocrm: `amoCRM ${urls.amocrm}` };
   say(`sandbox: ${standIns.map((name) => shown[name]).join(', ')}`);
   return standInSettings(standIns, urls, settings);
 };

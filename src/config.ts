@@ -84,6 +84,29 @@ export const SETTINGS = {
   WEBEX_REQUESTS_PER_MINUTE: setting(whole, { group: 'Webex Contact Center', about: 'API limit for the client ID, kept by each process.', default: '300' }),
   WEBEX_WEBHOOK_SECRET: setting(text, { group: 'Webex Contact Center', about: 'Secret of the webhook subscription; webhooks are refused without it.', optional: true, secret: true }),
 
+  AMOCRM_BASE_URL: setting(url, { group: 'amoCRM / Kommo', about: 'Your account, e.g. `https://example.amocrm.ru` or `https://example.kommo.com`. With none of these, amoCRM is not used.', optional: true }),
+  AMOCRM_CLIENT_ID: setting(text, { group: 'amoCRM / Kommo', about: 'Integration ID.', optional: true }),
+  AMOCRM_CLIENT_SECRET: setting(text, { group: 'amoCRM / Kommo', about: 'Its secret key.', optional: true, secret: true }),
+  AMOCRM_REFRESH_TOKEN: setting(text, {
+    group: 'amoCRM / Kommo',
+    about: 'First refresh token. Each is good for once; later ones are stored in the database, encrypted; a changed value here replaces them.',
+    optional: true,
+    secret: true,
+  }),
+  AMOCRM_REDIRECT_URI: setting(url, { group: 'amoCRM / Kommo', about: "The integration's redirect URI, exactly as it stands there.", optional: true }),
+  AMOCRM_ACCOUNT_ID: setting(z.string().regex(/^\d{1,20}$/, 'must be a number'), { group: 'amoCRM / Kommo', about: 'Account ID; webhooks of any other account are refused.', optional: true }),
+  AMOCRM_WEBHOOK_SECRET: setting(z.string().regex(/^[A-Za-z0-9_-]{32,200}$/, 'must be 32 to 200 letters, digits, "_" and "-"'), {
+    group: 'amoCRM / Kommo',
+    about: "Last part of the webhooks' address, `/webhooks/amocrm/<secret>`: amoCRM does not sign them. They are off without it.",
+    optional: true,
+    secret: true,
+  }),
+  AMOCRM_REQUESTS_PER_SECOND: setting(z.coerce.number().positive().max(7), {
+    group: 'amoCRM / Kommo',
+    about: 'Kept by each process; all of them together may send 7, and amoCRM blocks addresses that go on sending more.',
+    default: '3',
+  }),
+
   OPENAI_BASE_URL: setting(url, { group: 'Speech and language', about: 'OpenAI or any server that speaks its API.', default: 'https://api.openai.com/v1' }),
   OPENAI_API_KEY: setting(text, { group: 'Speech and language', about: 'Its key.', secret: true }),
   STT_BASE_URL: setting(url, { group: 'Speech and language', about: 'Another server for transcription; default: OPENAI_BASE_URL.', optional: true }),
@@ -123,7 +146,7 @@ export const SETTINGS = {
   RETRY_FIRST: setting(duration, { group: 'API and worker', about: 'Wait before the second try; doubles from try to try.', default: '1s' }),
   RETRY_MAX: setting(duration, { group: 'API and worker', about: 'Longest wait between tries, unless the upstream asks for more.', default: '1m' }),
   HEARTBEAT_TIMEOUT: setting(duration, { group: 'API and worker', about: 'A worker silent for this long is taken for dead and its step is tried again.', default: '30s' }),
-  UPSTREAM_TIMEOUT: setting(duration, { group: 'API and worker', about: 'A request to Webex or Salesforce, or a download, that brings nothing for this long is broken off and tried again.', default: '60s' }),
+  UPSTREAM_TIMEOUT: setting(duration, { group: 'API and worker', about: 'A request to Webex, amoCRM or Salesforce, or a download, that brings nothing for this long is broken off and tried again.', default: '60s' }),
   SPEECH_TIMEOUT: setting(duration, { group: 'API and worker', about: 'The same for one transcription request (below 30m, the limit of the whole step).', default: '10m' }),
   MODEL_TIMEOUT: setting(duration, { group: 'API and worker', about: 'The same for one request to the language model (below 10m: a step may need two).', default: '8m' }),
   LOG_LEVEL: setting(z.enum(['debug', 'info', 'warn', 'error']), { group: 'API and worker', about: 'debug, info, warn or error.', default: 'info' }),
@@ -196,8 +219,21 @@ export const loadConfig = (env: Record<string, string | undefined> = process.env
   return values as Config;
 };
 
+/** What amoCRM cannot be used without. */
+const AMOCRM_NEEDS = ['AMOCRM_BASE_URL', 'AMOCRM_CLIENT_ID', 'AMOCRM_CLIENT_SECRET', 'AMOCRM_REFRESH_TOKEN', 'AMOCRM_REDIRECT_URI'] as const satisfies SettingName[];
+const AMOCRM_ALL = [...AMOCRM_NEEDS, 'AMOCRM_ACCOUNT_ID', 'AMOCRM_WEBHOOK_SECRET'] as const satisfies SettingName[];
+
+/** The settings of amoCRM. */
+export type AmoCrmConfig = { [K in (typeof AMOCRM_NEEDS)[number]]: string } & Pick<Config, 'AMOCRM_REQUESTS_PER_SECOND' | 'UPSTREAM_TIMEOUT'>;
+
+/** The settings of amoCRM, or undefined where it is not used. */
+export const amoCrmConfig = (config: Config): AmoCrmConfig | undefined => (config.AMOCRM_BASE_URL ? (config as Config & AmoCrmConfig) : undefined);
+
 const crossChecks = (config: Partial<Config>): string[] => {
   const problems: string[] = [];
+  const given = AMOCRM_ALL.find((name) => config[name] !== undefined);
+  if (given) for (const name of AMOCRM_NEEDS.filter((needed) => config[needed] === undefined)) problems.push(`${name} is not set, but ${given} is. ${SETTINGS[name].about}`);
+  if (config.AMOCRM_WEBHOOK_SECRET && !config.AMOCRM_ACCOUNT_ID) problems.push(`AMOCRM_ACCOUNT_ID is not set, but AMOCRM_WEBHOOK_SECRET is. ${SETTINGS.AMOCRM_ACCOUNT_ID.about}`);
   if (!config.S3_BUCKET && !config.OBJECTS_DIR) problems.push('Neither S3_BUCKET nor OBJECTS_DIR is set. One says where objects go.');
   if (config.S3_BUCKET && config.OBJECTS_DIR) problems.push('Both S3_BUCKET and OBJECTS_DIR are set. Only one can hold the objects.');
   const warehouse = config.WAREHOUSE ?? (config.S3_BUCKET ? 'athena' : 'duckdb');

@@ -18,13 +18,16 @@ import { createCrm } from './adapters/crm/registry.ts';
 import { createLanguageModel } from './adapters/llm/registry.ts';
 import type { ObjectStore } from './adapters/objects/object-store.ts';
 import { createObjectStore } from './adapters/objects/registry.ts';
-import { createSources } from './adapters/sources/registry.ts';
+import { createAmoCrmSession } from './adapters/amocrm/session.ts';
+import { createCallNotes, type CallNotesOf } from './adapters/notes/registry.ts';
+import { createSources, type Sources } from './adapters/sources/registry.ts';
 import { createTranscriber } from './adapters/stt/registry.ts';
 import { createWarehouse } from './adapters/warehouse/registry.ts';
 import { type CallsClient, createCallsClient } from './client/calls.ts';
+import { createIntake, type Intake } from './client/intake.ts';
 import { createSchedules, type Schedules } from './client/schedules.ts';
 import { connectTemporal, ensureSearchAttributes } from './client/temporal.ts';
-import { type Config, paceOf, projectSettings } from './config.ts';
+import { amoCrmConfig, type Config, paceOf, projectSettings } from './config.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
 import { dataConverter } from './crypto/payload-codec.ts';
 import { type Calls, createCalls } from './db/calls.ts';
@@ -58,9 +61,12 @@ export interface Wiring {
   projects: Projects;
   accounts: Accounts;
   objects: ObjectStore;
+  sources: Sources;
+  callNotes: CallNotesOf;
   temporal: Client;
   converter: DataConverter;
   callsClient: CallsClient;
+  intake: Intake;
   schedules: Schedules;
   close(): Promise<void>;
 }
@@ -88,6 +94,10 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
     const temporal = await connectTemporal(config, converter);
     await ensureSearchAttributes(temporal);
     const pace = paceOf(config);
+    const callsClient = createCallsClient({ client: temporal, calls, pace });
+    const credentials = createCredentials(db, keyRing);
+    const amoCrm = amoCrmConfig(config);
+    const amocrm = amoCrm && createAmoCrmSession({ config: amoCrm, credentials });
     return {
       config,
       log,
@@ -99,9 +109,12 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       projects,
       accounts,
       objects,
+      sources: createSources({ config, credentials, amocrm }),
+      callNotes: createCallNotes({ config, amocrm }),
       temporal,
       converter,
-      callsClient: createCallsClient({ client: temporal, calls, pace }),
+      callsClient,
+      intake: createIntake({ calls, projects, client: callsClient }),
       schedules: createSchedules({ client: temporal, config, pace, minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: DEFAULT_SOURCE }),
       close: async () => {
         await temporal.connection.close();
@@ -115,8 +128,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
 };
 
 /** Makes the activities with the adapters that they need. */
-export const createActivities = ({ config, log, db, calls, runs, effects, costs, projects, objects, callsClient }: Wiring): Activities => {
-  const sources = createSources({ config, credentials: createCredentials(db, createKeyRing(config.AFTERCALL_KEYS)) });
+export const createActivities = ({ config, log, calls, runs, effects, costs, projects, objects, sources, callsClient, intake }: Wiring): Activities => {
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
   const askModel = createAskModel({ model: createLanguageModel(config), costs, prices });
@@ -125,7 +137,7 @@ export const createActivities = ({ config, log, db, calls, runs, effects, costs,
     workflows: {
       ...createMetadataActivities({ calls, objects, catalog, projects }),
       ...createDeskActivities({ calls, costs, runs, objects }),
-      ...createIngestActivities({ sources, calls, runs, projects, costs, client: callsClient }),
+      ...createIngestActivities({ sources, calls, runs, projects, costs, intake, client: callsClient }),
       ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), log }),
     },
     recordings: createRecordingActivities({ sources, objects, calls, projects, config }),

@@ -1,13 +1,12 @@
 import { sleep } from '@temporalio/activity';
-import pLimit from 'p-limit';
 import type { CallsClient } from '../client/calls.ts';
+import type { Intake } from '../client/intake.ts';
 import type { CallRow, Calls } from '../db/calls.ts';
 import type { Costs } from '../db/costs.ts';
 import type { Projects } from '../db/projects.ts';
-import type { Disposition, Runs } from '../db/runs.ts';
+import type { Runs } from '../db/runs.ts';
 import type { CallSource } from '../adapters/sources/source.ts';
 import type { IngestActivities } from '../domain/activities.ts';
-import { type CallDetails, type CallState, RESTARTABLE_STATES, SETTLED_STATES } from '../domain/call.ts';
 import { signal } from './context.ts';
 
 interface Dependencies {
@@ -16,14 +15,9 @@ interface Dependencies {
   runs: Runs;
   projects: Projects;
   costs: Pick<Costs, 'spentOn'>;
-  client: Pick<CallsClient, 'start' | 'workflowStatus' | 'retry'>;
+  intake: Intake;
+  client: Pick<CallsClient, 'workflowStatus' | 'retry'>;
 }
-
-/** States that a version is opened in. */
-const UNBEGUN: readonly CallState[] = ['staged', 'awaiting_approval'];
-
-/** Starts in flight at once. More only queue up in the server. */
-const LANES = 20;
 
 /** Calls that a window lets go on when there is room in the budget again; the next window takes the next. */
 const RELEASED_AT_ONCE = 200;
@@ -33,7 +27,7 @@ const LOOK_EVERY_MS = 1_000;
 const WATCH_FOR_MS = 10 * 60_000;
 const LOOKS_PER_SWEEP = 30;
 
-export const createIngestActivities = ({ sources, calls, runs, projects, costs, client }: Dependencies): Pick<IngestActivities, 'openRun' | 'ingestPage' | 'awaitSettled' | 'failRun'> => {
+export const createIngestActivities = ({ sources, calls, runs, projects, costs, intake, client }: Dependencies): Pick<IngestActivities, 'openRun' | 'ingestPage' | 'awaitSettled' | 'failRun'> => {
   /** A workflow that was terminated or timed out from outside could not record that itself. */
   const markLost = async (unsettled: CallRow[]): Promise<void> => {
     for (const call of unsettled) {
@@ -69,51 +63,11 @@ export const createIngestActivities = ({ sources, calls, runs, projects, costs, 
   /**
    * Reads one page and starts a workflow for each call of it that is new.
    *
-   * Safe to repeat at any point: rows, versions and starts are all keyed by the call, and whose run a
-   * call belongs to is decided by the version's row, written once.
+   * Safe to repeat at any point, as the intake is.
    */
   async ingestPage({ runId, project, source, window, cursor, page, pace }) {
-    const settings = await projects.settings(project);
     const listed = await sources.get(source).listCalls({ ...window, ...(cursor ? { cursor } : {}), signal: signal() });
-    const ended = listed.calls.filter((call) => call.status !== 'open');
-    const standing = await calls.stage(project, ended, settings.autoProcess ? 'staged' : 'awaiting_approval');
-
-    const lane = pLimit(LANES);
-    const startOne = async (call: CallDetails): Promise<Disposition> => {
-      signal().throwIfAborted();
-      const { state, version } = standing.get(call.callId)!;
-      const settled = (SETTLED_STATES as readonly CallState[]).includes(state);
-      if (settled && settings.skipProcessed) return 'skipped';
-      const anew = settled || (RESTARTABLE_STATES as readonly CallState[]).includes(state);
-      if (anew) {
-        // This page is read again, and what its first attempt started has ended meanwhile.
-        if ((await calls.runOf({ project, callId: call.callId, version })) === runId) return 'new';
-        // A call's end is recorded a moment before its workflow closes; a version opened now would never be started.
-        if ((await client.workflowStatus({ project, callId: call.callId })) === 'RUNNING') return 'skipped';
-      }
-      const next = { project, callId: call.callId, version: anew ? version + 1 : Math.max(version, 1) };
-      const owner = await calls.openVersion(next, { runId, from: 'recording', state: settings.autoProcess ? 'staged' : 'awaiting_approval' });
-      // The version before has completed, and whoever opened this one died before the start. Read again: `standing` may be old by now.
-      const unbegun = !anew && version > 1 && UNBEGUN.includes((await calls.get(next)).state);
-      const started = await client.start({
-        call: next,
-        source,
-        from: 'recording',
-        autoProcess: settings.autoProcess,
-        mode: settled || unbegun ? 'again' : 'unless-completed',
-        pace,
-      });
-      // Opened by a run that died before it could start it: the call is this run's now.
-      if (started && owner !== runId) await calls.adoptVersion(next, runId);
-      // An earlier attempt of this page may have started it; the version's row remembers whose it is.
-      return started || owner === runId ? 'new' : 'skipped';
-    };
-    const dispositions = await Promise.all(
-      listed.calls.map(async (call) => ({
-        callId: call.callId,
-        disposition: call.status === 'open' ? ('open' as const) : await lane(() => startOne(call)),
-      })),
-    );
+    const dispositions = await intake.takeIn({ project, source, calls: listed.calls, pace, runId, check: () => signal().throwIfAborted() });
     await runs.noteTasks(runId, dispositions, page + 1);
     const started = dispositions.filter(({ disposition }) => disposition === 'new').length;
     await runs.log(runId, 'info', 'page read', { page: page + 1, found: listed.calls.length, started });

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import express, { type Express } from 'express';
 import helmet from 'helmet';
 import { messageOf } from '../domain/errors.ts';
+import { amoCrmWebhookRouter } from './amocrm-webhook.ts';
 import { codecRouter } from './codec.ts';
 import type { ApiDependencies } from './dependencies.ts';
 import { docsRouter } from './docs.ts';
@@ -16,13 +17,14 @@ import { callRoutes } from './routes/calls.ts';
 import { costRoutes } from './routes/costs.ts';
 import { runRoutes } from './routes/runs.ts';
 import { scheduleRoutes } from './routes/schedule.ts';
-import { webhookRouter } from './webhooks.ts';
+import { shownPath } from './shown-path.ts';
+import { type WebhookDependencies, webhookRouter } from './webhooks.ts';
 
 const BODY_LIMIT = '256kb';
 /** A check that hangs is a check that failed. */
 const CHECK_MS = 5_000;
 
-/** The HTTP API. Open to all are health, readiness, the documentation, signing in and signed webhooks. */
+/** The HTTP API. Open to all are health, readiness, the documentation, signing in, and webhooks with a signature or a secret address. */
 export const createApi = (dependencies: ApiDependencies): Express => {
   const { accounts, audit, config, log, calls, inbox, idempotency, codec, checks, kickRelay } = dependencies;
   const app = express();
@@ -36,7 +38,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
     const stop = metrics.requests.startTimer({ method: request.method });
     response.once('finish', () => {
       stop({ route: (request.route as { path?: string } | undefined)?.path ?? 'other', status: response.statusCode });
-      log.debug({ requestId, method: request.method, path: request.path, status: response.statusCode }, 'request');
+      log.debug({ requestId, method: request.method, path: shownPath(request.path), status: response.statusCode }, 'request');
     });
     next();
   });
@@ -50,7 +52,9 @@ export const createApi = (dependencies: ApiDependencies): Express => {
     response.status(ready ? 200 : 503).json({ status: ready ? 'ok' : 'unavailable', checks: Object.fromEntries(results) });
   });
 
-  app.use(webhookRouter({ secret: config.WEBEX_WEBHOOK_SECRET, inbox, kick: kickRelay, count: (outcome) => metrics.webhooks.inc({ outcome }) }));
+  const webhooks: Omit<WebhookDependencies, 'secret'> = { inbox, kick: kickRelay, count: (outcome) => metrics.webhooks.inc({ outcome }) };
+  app.use(webhookRouter({ ...webhooks, secret: config.WEBEX_WEBHOOK_SECRET }));
+  app.use(amoCrmWebhookRouter({ ...webhooks, config }));
 
   const routes = createRouteTable({ authenticate: accounts.authenticate, idempotency, audit });
   const operator: express.RequestHandler = async (request, _response, next) => {

@@ -16,7 +16,7 @@ import type { Log } from '../telemetry/log.ts';
 
 /** What the API asks. */
 export interface ApiDependencies {
-  config: Pick<Config, 'WEBEX_WEBHOOK_SECRET' | 'TEMPORAL_UI_URL' | 'TEMPORAL_NAMESPACE'>;
+  config: Pick<Config, 'WEBEX_WEBHOOK_SECRET' | 'AMOCRM_BASE_URL' | 'AMOCRM_ACCOUNT_ID' | 'AMOCRM_WEBHOOK_SECRET' | 'TEMPORAL_UI_URL' | 'TEMPORAL_NAMESPACE'>;
   log: Log;
   projects: Projects;
   calls: Calls;

@@ -4,6 +4,7 @@ import { ZodError } from 'zod';
 import { isDatabaseDown } from '../db/database.ts';
 import { type ErrorCode, isAftercallError } from '../domain/errors.ts';
 import type { Log } from '../telemetry/log.ts';
+import { shownPath } from './shown-path.ts';
 
 /** Problem details (RFC 9457). `instance` identifies this very error in the log. */
 export interface Problem {
@@ -90,6 +91,6 @@ export const problemHandler =
   (error, request, response, next) => {
     if (response.headersSent) return next(error);
     const { problem, headers } = toProblem(error);
-    if (problem.status >= 500) log.error({ err: error as Error, errorId: problem.instance, method: request.method, path: request.path }, 'request failed');
+    if (problem.status >= 500) log.error({ err: error as Error, errorId: problem.instance, method: request.method, path: shownPath(request.path) }, 'request failed');
     sendProblem(response, problem, headers);
   };

@@ -1,5 +1,6 @@
 import type { Connection } from '@temporalio/client';
 import { sql } from 'kysely';
+import { amoCrmConfig, paceOf } from '../config.ts';
 import { createPayloadCodec } from '../crypto/payload-codec.ts';
 import { createKeyRing } from '../crypto/key-ring.ts';
 import { createAudit } from '../db/audit.ts';
@@ -8,7 +9,8 @@ import { createInbox } from '../db/inbox.ts';
 import { AftercallError } from '../domain/errors.ts';
 import { DEFAULT_PROJECT, type Wiring } from '../wiring.ts';
 import { createApi, listen, type RunningApi } from './app.ts';
-import { startWebhookRelay } from './webhook-relay.ts';
+import { amoCrmDelivery, webexDelivery } from './deliveries.ts';
+import { type Delivery, startWebhookRelay } from './webhook-relay.ts';
 
 /** The first administrator of a new installation: whoever starts it shows this, once. */
 export interface FirstAdmin {
@@ -18,9 +20,14 @@ export interface FirstAdmin {
 
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
-  const { accounts, config, log, db, calls, runs, effects, costs, projects, objects, callsClient, schedules, temporal } = wiring;
+  const { accounts, config, log, db, calls, runs, effects, costs, projects, objects, sources, callsClient, intake, schedules, temporal } = wiring;
   const inbox = createInbox(db);
-  const relay = startWebhookRelay({ inbox, callsClient, schedules, project: DEFAULT_PROJECT, log });
+  const project = DEFAULT_PROJECT;
+  const deliveries: Record<string, Delivery> = {
+    webex: webexDelivery({ callsClient, schedules, project, log }),
+    ...(amoCrmConfig(config) ? { amocrm: amoCrmDelivery({ source: sources.get('amocrm'), intake, callsClient, project, pace: paceOf(config), log }) } : {}),
+  };
+  const relay = startWebhookRelay({ inbox, deliveries, log });
   const app = createApi({
     config,
     log,

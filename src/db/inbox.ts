@@ -24,6 +24,18 @@ export const createInbox = (db: Database) => ({
     return row !== undefined;
   },
 
+  /** Keeps several at once. @returns how many were not there yet */
+  async receiveAll(events: Omit<InboxEvent, 'attempts'>[]): Promise<number> {
+    if (events.length === 0) return 0;
+    const rows = await db
+      .insertInto('inbox')
+      .values(events.map((event) => ({ source: event.source, event_id: event.eventId, type: event.type, body: json(event.body) })))
+      .onConflict((conflict) => conflict.doNothing())
+      .returning('event_id')
+      .execute();
+    return rows.length;
+  },
+
   /** Events that are due for delivery, oldest first. */
   async due(limit: number): Promise<InboxEvent[]> {
     const rows = await db

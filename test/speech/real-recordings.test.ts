@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import { startOpenAI } from '../../sandbox/openai/server.ts';
-import { sandboxSettings } from '../../sandbox/settings.ts';
+import { SETTINGS_FOR } from '../../sandbox/settings.ts';
 import { whisper } from '../../scripts/programs/index.ts';
 import type { DevServer } from '../../scripts/dev-server.ts';
 import type { Transcript } from '../../src/domain/transcript.ts';
@@ -24,7 +24,7 @@ beforeAll(async () => {
   const scripted = await startTestSandbox(folder, real);
   const openai = await startOpenAI({ calls: real, audioFolder: AUDIO_FOLDER, ffmpegPath: ffmpegPath(), whisper: await whisper() });
   await scripted.openai.close();
-  sandbox = { ...scripted, openai, env: sandboxSettings({ webex: scripted.webex.url, openai: openai.url, salesforce: scripted.salesforce.url }), stop: async () => void (await Promise.all([scripted.webex.close(), openai.close(), scripted.salesforce.close()])) };
+  sandbox = { ...scripted, openai, env: { ...scripted.env, ...SETTINGS_FOR.openai(openai.url) }, stop: async () => void (await Promise.all([scripted.webex.close(), openai.close(), scripted.salesforce.close(), scripted.amocrm.close()])) };
   system = await startSystem({ server, sandbox, env: { STT_MODEL: 'whisper-1' } });
   await system.startCall(stereo.taskId);
   await system.startCall(mono.taskId);

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { startAmoCrm } from '../../sandbox/amocrm/server.ts';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import { startOpenAI } from '../../sandbox/openai/server.ts';
 import { startSalesforce } from '../../sandbox/salesforce/server.ts';
@@ -12,6 +13,7 @@ export interface TestSandbox {
   webex: SandboxServer;
   openai: SandboxServer;
   salesforce: SandboxServer;
+  amocrm: SandboxServer;
   env: Record<string, string>;
   stop(): Promise<void>;
 }
@@ -23,13 +25,15 @@ export const startTestSandbox = async (folder: string, calls: readonly SampleCal
   const webex = await startWebex({ ...files, dataFolder: join(folder, 'sandbox') });
   const openai = await startOpenAI(files);
   const salesforce = await startSalesforce({});
+  const amocrm = await startAmoCrm({ ...files, dataFolder: join(folder, 'sandbox') });
   return {
     webex,
     openai,
     salesforce,
-    env: sandboxSettings({ webex: webex.url, openai: openai.url, salesforce: salesforce.url }),
+    amocrm,
+    env: sandboxSettings({ webex: webex.url, openai: openai.url, salesforce: salesforce.url, amocrm: amocrm.url }),
     stop: async () => {
-      await Promise.all([webex.close(), openai.close(), salesforce.close()]);
+      await Promise.all([webex.close(), openai.close(), salesforce.close(), amocrm.close()]);
     },
   };
 };

@@ -2,10 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createSources } from '../../src/adapters/sources/registry.ts';
 import { type Config, loadConfig, paceOf } from '../../src/config.ts';
-import { createKeyRing } from '../../src/crypto/key-ring.ts';
-import { createCredentials } from '../../src/db/credentials.ts';
 import type { CallRow } from '../../src/db/calls.ts';
 import type { CallDetails, CallKey, CallState, CallVersion } from '../../src/domain/call.ts';
 import type { CallCursor } from '../../src/domain/window.ts';
@@ -81,7 +78,7 @@ export const startSystem = async ({ server, env = {}, ...given }: SystemOptions)
       return (await handle.result()) as ExecutionReport;
     },
     async startCall(callId, from = 'recording') {
-      const source = createSources({ config, credentials: createCredentials(wiring.db, createKeyRing(config.AFTERCALL_KEYS)) }).get('webex');
+      const source = wiring.sources.get('webex');
       let details: CallDetails | undefined;
       for (let cursor: CallCursor | undefined, more = true; more && !details; more = cursor !== undefined) {
         const page = await source.listCalls({ fromMs: Date.now() - 7 * 86_400_000, toMs: Date.now(), signal: AbortSignal.timeout(30_000), ...(cursor ? { cursor } : {}) });

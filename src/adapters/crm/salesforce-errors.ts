@@ -40,6 +40,12 @@ export const duplicateOf = (error: unknown): string | undefined => {
   return ['00Q', '003', '001'].map((prefix) => matches.find((id) => id.startsWith(prefix))).find((id) => id !== undefined);
 };
 
+/** The error of a record that was not saved, inside an answer that says 200. */
+export const saveFailure = (result: unknown): Error => {
+  const [first] = [(result as { errors?: unknown }).errors ?? []].flat() as { message?: string; errorCode?: string; statusCode?: string }[];
+  return Object.assign(new Error(first?.message ?? 'no reason given'), { errorCode: first?.errorCode ?? first?.statusCode ?? 'SAVE_FAILED' });
+};
+
 /** The daily request limit frees itself over hours; asking sooner only uses it up further. */
 const LIMIT_WAIT_MS = 15 * 60_000;
 const LONGEST_MESSAGE = 300;

@@ -1,14 +1,12 @@
 import type { AccountState, CrmRecords } from '../../domain/crm-rules.ts';
 import { AftercallError } from '../../domain/errors.ts';
 import type { CallNote, Crm } from './crm.ts';
-import { codeOf, duplicateOf } from './salesforce-errors.ts';
+import { codeOf, duplicateOf, saveFailure } from './salesforce-errors.ts';
 import { createSalesforceSession, type SalesforceConfig, type Session } from './salesforce-session.ts';
+import { createTaskLog } from './salesforce-tasks.ts';
 
 /** Limits of the standard fields. */
 const LONGEST = { company: 255, lastName: 80, phone: 40, subject: 255, text: 32_000 };
-
-/** External IDs stand in a path that jsforce does not encode. */
-const SAFE_KEY = /^[A-Za-z0-9_-]{1,255}$/;
 
 interface FoundAccount {
   Id: string;
@@ -41,22 +39,7 @@ export const createSalesforce = (config: SalesforceConfig): Crm => {
 
   const query = async <T>(connection: Session, text: string): Promise<T[]> => (await connection.request<{ records: T[] }>(`${api}/query?q=${encodeURIComponent(text)}`)).records;
 
-  const upsert = async (connection: Session, object: 'Lead' | 'Task', key: string, record: Record<string, unknown>): Promise<string> => {
-    if (!SAFE_KEY.test(key)) throw new AftercallError('CRM_REJECTED', `"${key}" cannot be the external ID of a record.`, { advice: 'This is a defect: keys are made of letters, digits, "_" and "-".', outcome: 'refused' });
-    return idOf(await connection.sobject(object).upsert({ ...record, [field.key]: key }, field.key));
-  };
-
-  const logCall = (connection: Session, key: string, target: { WhatId: string } | { WhoId: string }, note: CallNote): Promise<string> =>
-    upsert(connection, 'Task', key, {
-      ...target,
-      Subject: note.subject.slice(0, LONGEST.subject),
-      Description: note.text.slice(0, LONGEST.text),
-      Status: 'Completed',
-      Priority: 'Normal',
-      TaskSubtype: 'Call',
-      CallType: note.direction === 'inbound' ? 'Inbound' : 'Outbound',
-      ActivityDate: note.date,
-    });
+  const { upsert, logCall } = createTaskLog(config);
 
   /** Puts a note above the description that people have written, once. One that has no room for it is left alone: the task holds the note too. */
   const noteOn = async (connection: Session, object: 'Account' | 'Opportunity', id: string, note: CallNote, more: Record<string, string> = {}): Promise<void> => {
@@ -182,18 +165,6 @@ const bare = (text: unknown): string => String(text).replaceAll(/[^\p{L}\p{N}]+/
 
 /** Text comes back with other line ends than it was sent with. */
 const oneLine = (text: string): string => text.replaceAll(/\s+/g, ' ').trim();
-
-const idOf = (result: unknown): string => {
-  const { id, success } = result as { id?: string; success?: boolean };
-  if (success !== false && id) return id;
-  throw saveFailure(result);
-};
-
-/** The error of a record that was not saved, inside an answer that says 200. */
-const saveFailure = (result: unknown): Error => {
-  const [first] = [(result as { errors?: unknown }).errors ?? []].flat() as { message?: string; errorCode?: string; statusCode?: string }[];
-  return Object.assign(new Error(first?.message ?? 'no reason given'), { errorCode: first?.errorCode ?? first?.statusCode ?? 'SAVE_FAILED' });
-};
 
 const filled = <T extends Record<string, string | null | undefined>>(ids: T): { [K in keyof T]?: string } =>
   Object.fromEntries(Object.entries(ids).filter(([, id]) => typeof id === 'string' && id !== '')) as { [K in keyof T]?: string };

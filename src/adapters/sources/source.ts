@@ -14,6 +14,9 @@ export interface CallSource {
    */
   listCalls(request: ListCalls): Promise<CallPage>;
 
+  /** A call as the source knows it now, or undefined if it has none. Absent where the source has no such look-up. */
+  findCall?(callId: string, signal: AbortSignal): Promise<CallDetails | undefined>;
+
   /** The call's recording, or undefined while the source has none to give. */
   findRecording(callId: string, signal: AbortSignal): Promise<RecordingLink | undefined>;
 

@@ -1,0 +1,14 @@
+import { createSalesforceSession, type SalesforceConfig } from '../crm/salesforce-session.ts';
+import { createTaskLog } from '../crm/salesforce-tasks.ts';
+import type { CallNotes } from './notes.ts';
+
+/** Completed tasks, upserted on the external ID field: Salesforce itself sees to it that there is one. */
+export const createSalesforceNotes = (config: SalesforceConfig): CallNotes => {
+  const session = createSalesforceSession(config);
+  const { logCall } = createTaskLog(config);
+  return {
+    name: 'salesforce',
+    put: (key, { kind, id }, note, signal) =>
+      session.use('Noting the call', signal, async (connection) => ({ noteId: await logCall(connection, key, kind === 'lead' || kind === 'contact' ? { WhoId: id } : { WhatId: id }, note) })),
+  };
+};
