@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import type { Inbox, InboxEvent } from '../db/inbox.ts';
 import { isAftercallError, messageOf } from '../domain/errors.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -13,6 +14,8 @@ interface Dependencies {
 }
 
 const BATCH = 50;
+/** Delivered at once: look-ups of a source that come together can share a request. */
+const LANES = 20;
 const EVERY_MS = 5_000;
 
 /** Delivers what came in by webhook, for as long as it takes: Temporal, or the source, may be down meanwhile. */
@@ -21,22 +24,28 @@ export const startWebhookRelay = ({ inbox, deliveries, log }: Dependencies) => {
   let running: Promise<void> | undefined;
   let again = false;
 
+  const deliver = async (event: InboxEvent): Promise<void> => {
+    if (stopped) return;
+    const { source, eventId, type } = event;
+    try {
+      // A source that is not in the settings any more has nothing to be delivered to.
+      await deliveries[source]?.(event);
+      await inbox.delivered(event);
+    } catch (error) {
+      log.warn({ source, eventId, type, error: messageOf(error), ...(isAftercallError(error) ? { code: error.code } : {}) }, 'webhook not delivered, will be tried again');
+      await inbox.failed(event, messageOf(error));
+    }
+  };
+
   const drain = async (): Promise<void> => {
-    do {
+    for (let more = true; more && !stopped; ) {
       again = false;
-      for (const event of await inbox.due(BATCH)) {
-        if (stopped) return;
-        const { source, eventId, type } = event;
-        try {
-          // A source that is not in the settings any more has nothing to be delivered to.
-          await deliveries[source]?.(event);
-          await inbox.delivered(event);
-        } catch (error) {
-          log.warn({ source, eventId, type, error: messageOf(error), ...(isAftercallError(error) ? { code: error.code } : {}) }, 'webhook not delivered, will be tried again');
-          await inbox.failed(event, messageOf(error));
-        }
-      }
-    } while (again && !stopped);
+      const events = await inbox.due(BATCH);
+      const lane = pLimit(LANES);
+      // All are seen to their end before more are read, or those under way would be read again.
+      await Promise.all(events.map((event) => lane(() => deliver(event))));
+      more = again || events.length === BATCH;
+    }
   };
 
   const kick = (): void => {
