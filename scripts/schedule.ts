@@ -1,7 +1,8 @@
 import { parseArgs } from 'node:util';
 import { createSchedules, type Schedules, type ScheduleView } from '../src/client/schedules.ts';
 import { connectTemporal } from '../src/client/temporal.ts';
-import { ConfigError, loadConfig, paceOf } from '../src/config.ts';
+import { SOURCE_NAMES } from '../src/adapters/sources/registry.ts';
+import { amoCrmConfig, ConfigError, loadConfig, paceOf } from '../src/config.ts';
 import { createKeyRing } from '../src/crypto/key-ring.ts';
 import { dataConverter } from '../src/crypto/payload-codec.ts';
 import { isAftercallError } from '../src/domain/errors.ts';
@@ -18,6 +19,7 @@ const HELP = `Usage: npm run schedule -- <verb> [options]
   trigger                        read a window now
   backfill --from T --to T       read every window that was due between two times (ISO 8601, with zone)
 
+  --source NAME                  whose windows: webex or amocrm           (webex)
   --json                         for machines, e.g. {"id":"…","did":"paused"}
   --data DIR                     the folder of a running \`npm start\`, when nothing else is configured (.aftercall)`;
 
@@ -30,6 +32,7 @@ const readArguments = () =>
       note: { type: 'string', default: 'by hand' },
       from: { type: 'string' },
       to: { type: 'string' },
+      source: { type: 'string', default: DEFAULT_SOURCE },
       json: { type: 'boolean', default: false },
       data: { type: 'string', default: '.aftercall' },
       help: { type: 'boolean', default: false },
@@ -70,11 +73,13 @@ const main = async (): Promise<void> => {
   }
   if (more.length > 0) throw new UsageError(`One thing at a time: "${verb}" takes no "${more.join(' ')}". Try --help.`);
   const act = actionOf(verb, values);
+  if (!SOURCE_NAMES.includes(values.source)) throw new UsageError(`There is no source "${values.source}". Use one of: ${SOURCE_NAMES.join(', ')}.`);
   const config = loadConfig(await localEnvironment(values.data));
+  if (values.source === 'amocrm' && !amoCrmConfig(config)) throw new UsageError('amoCRM is not in the settings: set AMOCRM_BASE_URL and what goes with it.');
   say(`Temporal at ${config.TEMPORAL_ADDRESS}, namespace ${config.TEMPORAL_NAMESPACE}`);
   const client = await connectTemporal(config, dataConverter(createKeyRing(config.AFTERCALL_KEYS)));
   try {
-    const schedules = createSchedules({ client, config, pace: paceOf(config), minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: DEFAULT_SOURCE });
+    const schedules = createSchedules({ client, config, pace: paceOf(config), minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: values.source });
     const said = await act(schedules);
     process.stdout.write(`${values.json ? JSON.stringify(said) : 'did' in said ? `${said.id} ${said.did}` : show(said)}\n`);
   } finally {

@@ -43,6 +43,7 @@ describe('npm run sandbox', () => {
     expect(sandbox.stderr()).toContain(`\nWEBEX_BASE_URL="${urls.webex}"\n`);
     expect(sandbox.stderr()).toContain(`\nOPENAI_BASE_URL="${urls.openai}/v1"\n`);
     expect(sandbox.stderr()).toContain(`\nSFDC_URL="${urls.salesforce}"\n`);
+    expect(sandbox.stderr()).toContain(`\nAMOCRM_BASE_URL="${urls.amocrm}"\n`);
   });
 
   it('names every option with --help', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { ConfigError, loadConfig } from '../../src/config.ts';
+import { amoCrmConfig, ConfigError, loadConfig } from '../../src/config.ts';
 import { complete } from '../support/config.ts';
 
 describe('configuration', () => {
@@ -37,6 +37,24 @@ describe('configuration', () => {
   ];
   it.each(refused)('refuses %s=%s before anything is started', (name, value, message) => {
     expect(() => loadConfig({ ...complete, [name]: value })).toThrow(message);
+  });
+
+  const amocrm = {
+    AMOCRM_BASE_URL: 'https://example.amocrm.ru/',
+    AMOCRM_CLIENT_ID: 'id',
+    AMOCRM_CLIENT_SECRET: 'amo-secret',
+    AMOCRM_REFRESH_TOKEN: 'refresh',
+    AMOCRM_REDIRECT_URI: 'https://example.com/amocrm',
+  };
+  it('takes amoCRM as a whole or not at all', () => {
+    expect(amoCrmConfig(loadConfig(complete))).toBeUndefined();
+    expect(amoCrmConfig(loadConfig({ ...complete, ...amocrm }))).toMatchObject({ AMOCRM_BASE_URL: 'https://example.amocrm.ru', AMOCRM_REQUESTS_PER_SECOND: 3 });
+    for (const name of Object.keys(amocrm)) expect(() => loadConfig({ ...complete, ...amocrm, [name]: '' })).toThrow(`${name} is not set, but AMOCRM_`);
+    expect(() => loadConfig({ ...complete, AMOCRM_ACCOUNT_ID: '1' })).toThrow(/5 settings are/);
+    const secret = 'x'.repeat(40);
+    expect(() => loadConfig({ ...complete, ...amocrm, AMOCRM_WEBHOOK_SECRET: secret })).toThrow('AMOCRM_ACCOUNT_ID is not set, but AMOCRM_WEBHOOK_SECRET is.');
+    expect(() => loadConfig({ ...complete, ...amocrm, AMOCRM_ACCOUNT_ID: '1', AMOCRM_WEBHOOK_SECRET: secret })).not.toThrow();
+    expect(() => loadConfig({ ...complete, ...amocrm, AMOCRM_ACCOUNT_ID: '1', AMOCRM_WEBHOOK_SECRET: 'short/guess' })).toThrow(/AMOCRM_WEBHOOK_SECRET must be 32 to 200(?!.*short\/guess)/);
   });
 
   it.each(['*/15 8-18 * * 1-5', '0 6 * * * # every morning', '@hourly', 'CRON_TZ=Asia/Singapore 0 6 * * *'])('takes the cron expression %s', (expression) => {
