@@ -9,6 +9,7 @@ import { ffmpeg } from '../../sandbox/audio.ts';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import type { SampleCall, ScriptLine } from '../../sandbox/calls/script.ts';
 import { startOpenAI } from '../../sandbox/openai/server.ts';
+import { SETTINGS_FOR } from '../../sandbox/settings.ts';
 import { createScriptedSpeech } from '../../sandbox/openai/scripted-speech.ts';
 import type { SandboxServer } from '../../sandbox/server.ts';
 import { createTranscriptionActivities } from '../../src/activities/transcription.ts';
@@ -26,7 +27,6 @@ import { recordingKey, transcriptKey } from '../../src/domain/ids.ts';
 import { toTurns, type Transcript } from '../../src/domain/transcript.ts';
 import { loadPrices } from '../../src/prices.ts';
 import { complete } from '../support/config.ts';
-import { sandboxSettings } from '../../sandbox/settings.ts';
 import { ffmpegPath, ledgerOf } from '../support/sandbox.ts';
 
 /** Real audio through the real ffmpeg, up to the transcript. */
@@ -223,7 +223,7 @@ describe('a long call through the transcription step', () => {
   const transcribe = async (path: string, sample: SampleCall, audioFolder: string, limits?: Partial<Transcriber['limits']>): Promise<{ transcript: Transcript; requests: number }> => {
     await openai?.close();
     openai = await startOpenAI({ calls: [sample], audioFolder, ffmpegPath: ffmpegPath() });
-    const config = loadConfig({ ...complete, ...sandboxSettings({ webex: openai.url, openai: openai.url, salesforce: openai.url }) });
+    const config = loadConfig({ ...complete, ...SETTINGS_FOR.openai(openai.url) });
     const calls = createCalls(db);
     const objects = createFolderStore(join(folder, 'objects'));
     const transcriber = createOpenAITranscriber(config);
