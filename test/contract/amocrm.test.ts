@@ -22,6 +22,7 @@ import { type AmoCrmConfig, loadConfig } from '../../src/config.ts';
 import { createKeyRing } from '../../src/crypto/key-ring.ts';
 import { createCredentials } from '../../src/db/credentials.ts';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
+import { asOwner } from '../../src/db/scope.ts';
 import type { CallDetails } from '../../src/domain/call.ts';
 import { addNotes, amoCrmConfigAt, changeNote, deleteNote, notesOf, setLimits } from '../support/amocrm.ts';
 import { complete } from '../support/config.ts';
@@ -258,10 +259,10 @@ describe('the token', () => {
 
   it('is not lost when the database fails after the answer has come', async () => {
     const session = sessionOf();
-    await sql`create function refuse() returns trigger language plpgsql as $$ begin raise exception 'disk full'; end $$`.execute(db);
-    await sql`create trigger refuse before update on credentials for each row execute function refuse()`.execute(db);
+    await asOwner(() => sql`create function refuse() returns trigger language plpgsql as $$ begin raise exception 'disk full'; end $$`.execute(db));
+    await asOwner(() => sql`create trigger refuse before update on credentials for each row execute function refuse()`.execute(db));
     await expect(ask(session)).rejects.toThrow('disk full');
-    await sql`drop trigger refuse on credentials`.execute(db);
+    await asOwner(() => sql`drop trigger refuse on credentials`.execute(db));
     await ask(session);
     expect(await issued()).toBe(1);
     // And is there for the next process.

@@ -7,6 +7,7 @@ import type { CallState } from '../../src/domain/call.ts';
 import { callWorkflowId, runIdOf } from '../../src/domain/ids.ts';
 import type { ExecutionReport } from '../../src/domain/report.ts';
 import { ledgerOf } from '../support/sandbox.ts';
+import { asOwner } from '../../src/db/scope.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
 
@@ -101,18 +102,18 @@ describe('a call is run again', () => {
   it('once by a window that reads its page twice, though processed calls are processed again', async () => {
     const { wiring } = system;
     const { callId, read } = await aWindow({ status: 'abandoned' });
-    await sql`create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not now'; end $$`.execute(wiring.db);
-    await sql`create trigger refuse_tasks before insert on run_tasks execute function refuse()`.execute(wiring.db);
+    await asOwner(() => sql`create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not now'; end $$`.execute(wiring.db));
+    await asOwner(() => sql`create trigger refuse_tasks before insert on run_tasks execute function refuse()`.execute(wiring.db));
     await processAgain(false);
     try {
       const handle = await read();
       await until(callId, 'completed');
       await wiring.callsClient.result(system.key(callId));
-      await sql`drop trigger refuse_tasks on run_tasks`.execute(wiring.db);
+      await asOwner(() => sql`drop trigger refuse_tasks on run_tasks`.execute(wiring.db));
       expect(await reportOf(handle)).toMatchObject({ tasksFound: 1, newTasks: 1, processedSuccessfully: 1 });
       expect(await versionOf(callId)).toEqual({ version: 1, state: 'completed' });
     } finally {
-      await sql`drop trigger if exists refuse_tasks on run_tasks`.execute(wiring.db);
+      await asOwner(() => sql`drop trigger if exists refuse_tasks on run_tasks`.execute(wiring.db));
       await processAgain(true);
     }
   });

@@ -6,13 +6,14 @@ import { ApplicationFailure } from '@temporalio/common';
 import { sql } from 'kysely';
 import { createCalls } from '../../src/db/calls.ts';
 import { migrate, openDatabase } from '../../src/db/database.ts';
+import { asOwner } from '../../src/db/scope.ts';
 import { createLog, temporalLogger } from '../../src/telemetry/log.ts';
 
 it('says what failed in the database, and nothing of whose call it was', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'aftercall-log-'));
   const db = await openDatabase('pglite:');
   await migrate(db);
-  await sql`drop table calls cascade`.execute(db);
+  await asOwner(() => sql`drop table calls cascade`.execute(db));
   const error: unknown = await createCalls(db)
     .stage('default', [{ source: 'webex', callId: 'a', status: 'completed', direction: 'inbound', originPhone: '+15550177', startedAtMs: 1 }], 'staged')
     .catch((thrown: unknown) => thrown);
