@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { sql } from 'kysely';
 import type { CallVersion } from '../domain/call.ts';
-import type { Usage } from '../domain/cost.ts';
+import type { CostKind, JobNote, Usage } from '../domain/cost.ts';
 import { AftercallError, isAftercallError } from '../domain/errors.ts';
 import type { Step } from '../domain/steps.ts';
 import { type Database, json } from './database.ts';
@@ -9,7 +9,7 @@ import { type Database, json } from './database.ts';
 /** A request that costs money, before it is made. */
 export interface PaidRequest extends CallVersion {
   step: Step;
-  kind: 'stt' | 'llm';
+  kind: CostKind;
   provider: string;
   model: string;
   /** At most what it will cost, as far as that can be told beforehand. Set aside until it is settled. */
@@ -31,7 +31,7 @@ export interface PaidAnswer<T extends object> {
 
 export interface CostRow {
   step: Step;
-  kind: 'stt' | 'llm';
+  kind: CostKind;
   version: number;
   provider: string;
   model: string;
@@ -67,24 +67,27 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
    * A row is reserved before the request and settled with its answer after. A later attempt that asks
    * for the same content gets the stored answer and sends nothing. A row that stays reserved tells that
    * a request was sent whose answer never came: it may have been billed, so what was set aside for it
-   * goes on counting.
+   * goes on counting. If `pay` noted the job that it started, the next attempt goes on under that row,
+   * with what was noted.
    *
    * @throws BUDGET_REACHED, CALL_BUDGET_REACHED before anything is sent, when what is spent, set aside and
    *   now needed is more than the project's limit for the day or for the call
    */
-  async payOnce<T extends object>(request: PaidRequest, pay: () => Promise<PaidAnswer<T>>): Promise<T> {
+  async payOnce<T extends object>(request: PaidRequest, pay: (job: JobNote) => Promise<PaidAnswer<T>>): Promise<T> {
     const { project, callId, version, step, kind } = request;
     const contentKey = createHash('sha256').update(JSON.stringify([project, callId, version, step, request.provider, request.model, request.content])).digest('hex');
-    const tries = await db.selectFrom('costs').select(['key', 'result']).where('key', 'like', `${contentKey}:%`).execute();
+    const tries = await db.selectFrom('costs').select(['key', 'result', 'state', 'request_id', 'reserved_micro_usd', sql<string>`to_char(day, 'YYYY-MM-DD')`.as('day')]).where('key', 'like', `${contentKey}:%`).execute();
     const paid = tries.find((row) => row.result !== null);
     if (paid) return paid.result as T;
 
     // One more than the highest, not than their number: a refused try leaves a gap.
-    const key = `${contentKey}:${1 + Math.max(0, ...tries.map((row) => Number(row.key.split(':')[1])))}`;
-    const day = utcDay();
-    const { estimateMicroUsd } = request;
+    const begun = tries.find((row) => row.state === 'reserved' && row.request_id !== null);
+    const key = begun?.key ?? `${contentKey}:${1 + Math.max(0, ...tries.map((row) => Number(row.key.split(':')[1])))}`;
+    // A job that is taken up has its place in the budget already.
+    const day = begun?.day ?? utcDay();
+    const estimateMicroUsd = begun ? Number(begun.reserved_micro_usd) : request.estimateMicroUsd;
     const budget = await budgetOf(project);
-    await db.transaction().execute(async (tx) => {
+    if (!begun) await db.transaction().execute(async (tx) => {
       if (budget.callBudgetMicroUsd > 0) {
         // One request of a call after the other: two tracks at once must not both take the last cent.
         await tx.selectFrom('calls').select('call_id').where('project', '=', project).where('call_id', '=', callId).forUpdate().execute();
@@ -116,7 +119,11 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
         .execute();
     });
     const adjust = (on: Database, byMicroUsd: number) => on.updateTable('spending').set({ micro_usd: sql`micro_usd + ${byMicroUsd}::bigint` }).where('project', '=', project).where('day', '=', sql<Date>`${day}::date`).execute();
-    const answer = await pay().catch(async (error: unknown) => {
+    const job: JobNote = {
+      ...(begun ? { known: begun.request_id! } : {}),
+      note: async (reference) => void (await db.updateTable('costs').set({ request_id: reference }).where('key', '=', key).execute()),
+    };
+    const answer = await pay(job).catch(async (error: unknown) => {
       // Refused before it was served: nothing is owed, so nothing stays reserved.
       if (isAftercallError(error) && error.outcome === 'refused') {
         await db.transaction().execute(async (tx) => {

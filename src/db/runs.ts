@@ -1,4 +1,5 @@
 import { type Selectable, sql } from 'kysely';
+import type { CostKind } from '../domain/cost.ts';
 import { AftercallError } from '../domain/errors.ts';
 import type { CountedRun, ExecutionReport } from '../domain/report.ts';
 import { type Database, json, storable } from './database.ts';
@@ -95,11 +96,11 @@ export const createRuns = (db: Database) => ({
         ) as already
         from call_versions version where run_id = ${id} and crm is not null
       ) acted group by 1, 2`.execute(db);
-    const cost = await sql<{ kind: 'stt' | 'llm'; micro_usd: number; unsettled: number }>`
+    const cost = await sql<{ kind: CostKind; micro_usd: number; unsettled: number }>`
       select costs.kind, coalesce(sum(costs.micro_usd), 0)::bigint as micro_usd, count(*) filter (where costs.state = 'reserved') as unsettled
       from costs join call_versions using (project, call_id, version)
       where call_versions.run_id = ${id} group by costs.kind`.execute(db);
-    const costOf = (kind: 'stt' | 'llm') => Number(cost.rows.find((row) => row.kind === kind)?.micro_usd ?? 0);
+    const costOf = (kind: CostKind) => Number(cost.rows.find((row) => row.kind === kind)?.micro_usd ?? 0);
     const tasksOf = (disposition: Disposition) => Number(tasks.find((row) => row.disposition === disposition)?.calls ?? 0);
     return {
       tasks: { new: tasksOf('new'), skipped: tasksOf('skipped'), open: tasksOf('open') },
@@ -109,6 +110,7 @@ export const createRuns = (db: Database) => ({
       crm: crm.rows.map((row) => ({ ...row, calls: Number(row.calls) })),
       cost: {
         sttMicroUsd: costOf('stt'),
+        diarizationMicroUsd: costOf('diarization'),
         llmMicroUsd: costOf('llm'),
         unsettledRequests: cost.rows.reduce((sum, row) => sum + Number(row.unsettled), 0),
       },

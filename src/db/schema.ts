@@ -2,7 +2,7 @@ import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { Role } from '../domain/access.ts';
 import type { Analysis } from '../domain/analysis.ts';
 import type { Attention, CallDetails, CallResult, CallState } from '../domain/call.ts';
-import type { Usage } from '../domain/cost.ts';
+import type { CostKind, Usage } from '../domain/cost.ts';
 import type { CrmResult } from '../domain/crm-rules.ts';
 import type { ExecutionReport } from '../domain/report.ts';
 import type { ProjectSettings } from '../domain/settings.ts';
@@ -180,7 +180,7 @@ export interface CostsTable {
   call_id: string;
   version: number;
   step: Step;
-  kind: 'stt' | 'llm';
+  kind: CostKind;
   provider: string;
   model: string;
   /** `reserved`: the request was sent; if its answer never came, it may still have been billed. */

@@ -1,7 +1,22 @@
 /** What a paid request used. Buckets are disjoint: `inputTokens` never contains the cached ones. */
 export type Usage =
   | { kind: 'llm'; inputTokens: number; cachedInputTokens: number; outputTokens: number }
-  | { kind: 'stt'; seconds: number; inputTokens?: number; outputTokens?: number };
+  | { kind: 'stt'; seconds: number; inputTokens?: number; outputTokens?: number }
+  | { kind: 'diarization'; seconds: number };
+
+/** What is paid for. */
+export type CostKind = Usage['kind'];
+
+/**
+ * Where a request that is worked off in the background is written down before its answer is there, so
+ * that another try finds it again instead of paying for a second one.
+ */
+export interface JobNote {
+  /** What an earlier try wrote down. */
+  known?: string;
+  /** Written before this returns, and kept until the request is answered or refused. */
+  note(reference: string): Promise<void>;
+}
 
 /** A model's price from `validFrom` (ISO date) on. USD per million tokens, or per minute of audio. */
 export interface Price {
@@ -27,6 +42,7 @@ export const costMicroUsd = (prices: readonly Price[], model: string, usage: Usa
   if (!price) return 0;
   // USD per million tokens is micro-USD per token.
   const tokens = (count: number | undefined, perMillion: number | undefined) => (count ?? 0) * (perMillion ?? 0);
+  if (usage.kind === 'diarization') return Math.round((usage.seconds / 60) * (price.perMinute ?? 0) * 1e6);
   if (usage.kind === 'stt') {
     if (price.perMinute !== undefined) return Math.round((usage.seconds / 60) * price.perMinute * 1e6);
     return Math.round(tokens(usage.inputTokens, price.inputPerMillion) + tokens(usage.outputTokens, price.outputPerMillion));

@@ -1,4 +1,4 @@
-import { AftercallError, isAftercallError, messageOf } from '../../domain/errors.ts';
+import { AftercallError, type ErrorCode, isAftercallError, messageOf } from '../../domain/errors.ts';
 import { retryAfterMs } from './retry-after.ts';
 
 export interface HttpRequest {
@@ -7,12 +7,15 @@ export interface HttpRequest {
   /** What the request is for, as in "Listing calls": stands in messages. */
   doing: string;
   url: URL;
-  method?: 'GET' | 'POST' | 'PATCH';
+  method?: 'GET' | 'POST' | 'PATCH' | 'PUT';
   headers?: Record<string, string>;
-  body?: string;
+  /** A `Blob` of a file is read while it is sent, and says how long it is. */
+  body?: string | Blob;
   signal: AbortSignal;
-  /** For the headers of the answer to arrive. */
+  /** For the request to be sent and the headers of the answer to arrive; and once more for the rest of a JSON answer. */
   timeoutMs?: number;
+  /** What this vendor means by a status where it differs from everybody's. `said` is the answer's text. */
+  meaningOf?: (status: number, said: string) => ErrorCode | undefined;
   /** What a refusal means to this system; undefined leaves it to the general mapping. */
   explain?: (refusal: Refusal) => AftercallError | undefined;
   /** Hands a redirect back as it is, for the caller to judge. */
@@ -82,15 +85,24 @@ export const sendForJson = async (request: HttpRequest): Promise<unknown> => {
   }
 };
 
+const ADVICE: Partial<Record<ErrorCode, string>> = {
+  QUOTA_EXHAUSTED: 'Add credit or raise the limit of the account, then retry the calls that wait.',
+  UPSTREAM_UNAVAILABLE: 'It is tried again.',
+};
+
 /** The error for a status of 300 or more. The upstream refused, so nothing was done. */
 const failureOf = async (request: HttpRequest, response: Response): Promise<AftercallError> => {
   const { status } = response;
-  const said = excerpt(await response.text().catch(() => ''));
+  const text = await response.text().catch(() => '');
+  const said = excerpt(text);
   const message = `${request.doing} failed: ${request.system} answered ${status}${said ? ` (${said})` : ''}.`;
   const wait = retryAfterMs(response.headers.get('retry-after'), Date.now());
   const options = { outcome: 'refused' as const, ...(wait === undefined ? {} : { retryAfterMs: wait }) };
   const explained = request.explain?.({ status, message, contentType: response.headers.get('content-type') ?? '', ...(wait === undefined ? {} : { retryAfterMs: wait }) });
   if (explained) return explained;
+  const special = request.meaningOf?.(status, text);
+  if (special) return new AftercallError(special, message, { ...options, advice: ADVICE[special] ?? `See what ${request.system} says.` });
+  if (status === 402) return new AftercallError('QUOTA_EXHAUSTED', message, { ...options, advice: ADVICE.QUOTA_EXHAUSTED! });
   if (status === 401 || status === 403) return new AftercallError('AUTH_FAILED', message, { ...options, advice: `Check the credentials for ${request.system} and what they are allowed to do.` });
   if (status === 429) return new AftercallError('RATE_LIMITED', message, { ...options, advice: 'It is tried again after the time asked for.' });
   if (status >= 500 || status === 408) return new AftercallError('UPSTREAM_UNAVAILABLE', message, { ...options, advice: `It is tried again. If it goes on, check the status of ${request.system}.` });
@@ -98,18 +110,31 @@ const failureOf = async (request: HttpRequest, response: Response): Promise<Afte
 };
 
 const readText = async (request: HttpRequest, response: Response, limit: number): Promise<string> => {
+  const { timeoutMs = DEFAULT_TIMEOUT_MS } = request;
   const chunks: Uint8Array[] = [];
   let bytes = 0;
+  let late = false;
+  const reader = response.body?.getReader();
+  const timer = setTimeout(() => {
+    late = true;
+    void reader?.cancel().catch(() => {});
+  }, timeoutMs);
   try {
-    for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+    for (let next = await reader?.read(); next && !next.done; next = await reader?.read()) {
+      const chunk = next.value as Uint8Array;
       bytes += chunk.byteLength;
       if (bytes > limit) throw new AftercallError('UPSTREAM_NONSENSE', `${request.doing} failed: ${request.system} answered with more than ${limit} bytes.`, { advice: 'Ask for smaller pages.' });
       chunks.push(chunk);
     }
+    request.signal.throwIfAborted();
+    if (late) throw new AftercallError('UPSTREAM_TIMEOUT', `${request.doing} failed: ${request.system} began to answer, but did not finish within ${timeoutMs / 1_000} s.`, { advice: `Check that ${request.system} is up.` });
   } catch (error) {
+    await reader?.cancel().catch(() => {});
     request.signal.throwIfAborted();
     if (isAftercallError(error)) throw error;
     throw new AftercallError('UPSTREAM_UNAVAILABLE', `${request.doing} failed: the answer of ${request.system} broke off: ${reasonOf(error)}`, { advice: 'It is tried again.', cause: error });
+  } finally {
+    clearTimeout(timer);
   }
   return Buffer.concat(chunks).toString('utf8');
 };
