@@ -23,7 +23,7 @@ export interface LaunchPlan {
 /** Names the system to use; and what goes with it alone, and must not reach a stand-in. */
 const SYSTEMS: Record<StandIn | 'temporal', { address: SettingName; belongings: SettingName[] }> = {
   webex: { address: 'WEBEX_BASE_URL', belongings: ['WEBEX_TOKEN_URL', 'WEBEX_CLIENT_ID', 'WEBEX_CLIENT_SECRET', 'WEBEX_REFRESH_TOKEN', 'WEBEX_ORG_ID'] },
-  openai: { address: 'OPENAI_BASE_URL', belongings: ['OPENAI_API_KEY'] },
+  openai: { address: 'OPENAI_BASE_URL', belongings: ['OPENAI_API_KEY', 'OPENAI_COMPATIBILITY'] },
   salesforce: {
     address: 'SFDC_URL',
     belongings: ['SFDC_CLIENT_ID', 'SFDC_CLIENT_SECRET', 'SFDC_USERNAME', 'SFDC_PRIVATE_KEY', 'SFDC_AUDIENCE', 'SFDC_API_VERSION', 'SFDC_EXTERNAL_ID_FIELD', 'SFDC_BRN_FIELD', 'SFDC_REVENUE_FLAG_FIELD', 'SFDC_CONVERTED_STATUS', 'MANAGED_ACCOUNTS_OWNER'],
@@ -48,9 +48,10 @@ export const planLaunch = (env: NodeJS.ProcessEnv, { folder, state }: { folder: 
   const missing = (Object.keys(SYSTEMS) as (keyof typeof SYSTEMS)[]).filter((system) => !given[SYSTEMS[system].address]);
 
   if (missing.includes('openai')) {
-    // With a transcription server of its own, the key that it would have fallen back to stays its key.
-    if (!given['STT_BASE_URL']) delete settings['STT_API_KEY'];
-    else if (given['OPENAI_API_KEY']) settings['STT_API_KEY'] ??= given['OPENAI_API_KEY'];
+    // With a transcription server or provider of its own, its key stays; so does the one that it would have fallen back to.
+    const ownProvider = (given['STT_PROVIDER'] ?? 'openai') !== 'openai';
+    if (!given['STT_BASE_URL'] && !ownProvider) for (const name of ['STT_API_KEY', 'STT_COMPATIBILITY']) delete settings[name];
+    else if (!ownProvider && given['OPENAI_API_KEY']) settings['STT_API_KEY'] ??= given['OPENAI_API_KEY'];
   }
   // amoCRM can be done without: it is played where Webex is, and nobody who has calls of their own wants made-up ones beside them.
   const standIns = missing.filter((system): system is StandIn => system !== 'temporal' && (system !== 'amocrm' || missing.includes('webex')));

@@ -41,7 +41,7 @@ export const reportTable = (report: ExecutionReport): string => {
       transferred: crm.transferred,
       ...Object.fromEntries(Object.entries(crm.crmSkipped).map(([scenario, calls]) => [`skipped: ${scenario.replaceAll('_', ' ')}`, calls])),
     }),
-    section('Cost', { transcription: usd(cost.sttMicroUsd), 'language model': usd(cost.llmMicroUsd), total: usd(cost.totalMicroUsd), 'unsettled requests': cost.unsettledRequests }),
+    section('Cost', { transcription: usd(cost.sttMicroUsd), diarisation: usd(cost.diarizationMicroUsd), 'language model': usd(cost.llmMicroUsd), total: usd(cost.totalMicroUsd), 'unsettled requests': cost.unsettledRequests }),
   ].join('\n');
 };
 

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { OPENAI_COMPATIBILITIES } from './adapters/openai-capabilities.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
 import { QUEUES } from './domain/activities.ts';
 import { messageOf } from './domain/errors.ts';
@@ -109,9 +110,23 @@ export const SETTINGS = {
 
   OPENAI_BASE_URL: setting(url, { group: 'Speech and language', about: 'OpenAI or any server that speaks its API.', default: 'https://api.openai.com/v1' }),
   OPENAI_API_KEY: setting(text, { group: 'Speech and language', about: 'Its key.', secret: true }),
-  STT_BASE_URL: setting(url, { group: 'Speech and language', about: 'Another server for transcription; default: OPENAI_BASE_URL.', optional: true }),
-  STT_API_KEY: setting(text, { group: 'Speech and language', about: 'Its key; default: OPENAI_API_KEY.', optional: true, secret: true }),
-  STT_MODEL: setting(text, { group: 'Speech and language', about: 'Transcription model.', default: 'gpt-4o-transcribe-diarize' }),
+  OPENAI_COMPATIBILITY: setting(z.enum(OPENAI_COMPATIBILITIES), {
+    group: 'Speech and language',
+    about: `What that server can do: ${OPENAI_COMPATIBILITIES.join(', ')}. plain asks for the least.`,
+    default: 'openai',
+  }),
+  STT_PROVIDER: setting(text, { group: 'Speech and language', about: 'Who transcribes: openai (or any server that speaks its API), deepgram or assemblyai.', default: 'openai' }),
+  STT_BASE_URL: setting(url, { group: 'Speech and language', about: 'Another server for transcription; default: OPENAI_BASE_URL, or the address of the provider.', optional: true }),
+  STT_API_KEY: setting(text, { group: 'Speech and language', about: 'Its key; default: OPENAI_API_KEY. Required for another provider.', optional: true, secret: true }),
+  STT_MODEL: setting(text, { group: 'Speech and language', about: 'Transcription model; default: gpt-4o-transcribe-diarize, nova-3 (deepgram) or universal-2 (assemblyai).', optional: true }),
+  STT_COMPATIBILITY: setting(z.enum(OPENAI_COMPATIBILITIES), {
+    group: 'Speech and language',
+    about: 'What the server of STT_BASE_URL can do, if it speaks the API of OpenAI; default: openai.',
+    optional: true,
+  }),
+  DIARIZATION_PROVIDER: setting(text, { group: 'Speech and language', about: 'Who tells speakers apart on one channel where the transcription does not: pyannoteai. Default: nobody.', optional: true }),
+  DIARIZATION_API_KEY: setting(text, { group: 'Speech and language', about: 'Its key.', optional: true, secret: true }),
+  DIARIZATION_BASE_URL: setting(url, { group: 'Speech and language', about: 'Its address; default: its own.', optional: true }),
   LLM_MODEL: setting(text, { group: 'Speech and language', about: 'Model for analysis and CRM facts.', default: 'gpt-5-mini' }),
   PRICES_FILE: setting(text, { group: 'Speech and language', about: 'JSON price list instead of the built-in one.', optional: true }),
   FFMPEG_PATH: setting(text, { group: 'Speech and language', about: 'The ffmpeg program.', default: 'ffmpeg' }),
@@ -242,6 +257,8 @@ const crossChecks = (config: Partial<Config>): string[] => {
   if (!config.SFDC_CLIENT_SECRET && !(config.SFDC_USERNAME && config.SFDC_PRIVATE_KEY)) {
     problems.push('Salesforce sign-in needs SFDC_CLIENT_SECRET (client credentials), or SFDC_USERNAME and SFDC_PRIVATE_KEY (JWT).');
   }
+  if (config.STT_PROVIDER && config.STT_PROVIDER !== 'openai' && !config.STT_API_KEY) problems.push(`STT_API_KEY is not set, but STT_PROVIDER is ${config.STT_PROVIDER}. The key of OpenAI is not sent to others.`);
+  if (config.DIARIZATION_PROVIDER && !config.DIARIZATION_API_KEY) problems.push(`DIARIZATION_API_KEY is not set, but DIARIZATION_PROVIDER is ${config.DIARIZATION_PROVIDER}.`);
   const unknown = (config.WORKER_QUEUES ?? '').split(',').map((name) => name.trim()).filter((name) => name !== '' && !(QUEUES as readonly string[]).includes(name));
   if (unknown.length > 0) problems.push(`WORKER_QUEUES names ${unknown.map((name) => `"${name}"`).join(', ')}, but there are only ${QUEUES.join(', ')}.`);
   try {

@@ -4,13 +4,18 @@ import type { Price } from './domain/cost.ts';
 import { AftercallError, messageOf } from './domain/errors.ts';
 
 /**
- * List prices in US dollars as published by OpenAI; models that are not named cost nothing here, which
- * is right for one's own servers. Contracts differ: put yours in PRICES_FILE.
+ * List prices in US dollars; models that are not named cost nothing here, which is right for one's own
+ * servers. Contracts differ, and pyannoteAI bills in euros: put yours in PRICES_FILE.
  */
 const LIST_PRICES: Price[] = [
   { model: 'whisper-1', validFrom: '2023-03-01', perMinute: 0.006 },
   { model: 'gpt-4o-transcribe', validFrom: '2025-03-20', inputPerMillion: 2.5, outputPerMillion: 10 },
   { model: 'gpt-4o-mini-transcribe', validFrom: '2025-03-20', inputPerMillion: 1.25, outputPerMillion: 5 },
+  // Pay as you go, pre-recorded, one language, with its surcharge for speakers. Sources differ: compare with the bill.
+  { model: 'nova-3', validFrom: '2025-02-12', perMinute: 0.0063 },
+  // By the hour 0.15 and 0.21, and 0.02 for speakers.
+  { model: 'universal-2', validFrom: '2024-11-01', perMinute: 0.17 / 60 },
+  { model: 'universal-3-5-pro', validFrom: '2026-06-01', perMinute: 0.23 / 60 },
   { model: 'gpt-5', validFrom: '2025-08-07', inputPerMillion: 1.25, cachedInputPerMillion: 0.125, outputPerMillion: 10 },
   { model: 'gpt-5-mini', validFrom: '2025-08-07', inputPerMillion: 0.25, cachedInputPerMillion: 0.025, outputPerMillion: 2 },
   { model: 'gpt-5-nano', validFrom: '2025-08-07', inputPerMillion: 0.05, cachedInputPerMillion: 0.005, outputPerMillion: 0.4 },

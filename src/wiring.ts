@@ -15,6 +15,7 @@ import { createTranscriptionActivities } from './activities/transcription.ts';
 import { createFfmpegAudio } from './adapters/audio/ffmpeg.ts';
 import { createCatalog } from './adapters/catalog/registry.ts';
 import { createCrm } from './adapters/crm/registry.ts';
+import { createDiarizer } from './adapters/diarization/registry.ts';
 import { createLanguageModel } from './adapters/llm/registry.ts';
 import type { ObjectStore } from './adapters/objects/object-store.ts';
 import { createObjectStore } from './adapters/objects/registry.ts';
@@ -132,6 +133,7 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, pro
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
   const askModel = createAskModel({ model: createLanguageModel(config), costs, prices });
+  const diarizer = createDiarizer(config);
   const extractFacts = createFactExtraction({ calls, objects, askModel });
   return {
     workflows: {
@@ -142,7 +144,7 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, pro
     },
     recordings: createRecordingActivities({ sources, objects, calls, projects, config }),
     llm: {
-      ...createTranscriptionActivities({ calls, costs, objects, audio: createFfmpegAudio(config.FFMPEG_PATH), transcriber: createTranscriber(config), projects, prices }),
+      ...createTranscriptionActivities({ calls, costs, objects, audio: createFfmpegAudio(config.FFMPEG_PATH), transcriber: createTranscriber(config), projects, prices, ...(diarizer ? { diarizer } : {}) }),
       ...createAnalysisActivities({ calls, objects, projects, askModel }),
     },
     crm: createCrmActivities({ calls, effects, projects, objects, crm: createCrm(config), extractFacts }),

@@ -61,7 +61,7 @@ export const createAskModel = ({ model, costs, prices }: Dependencies) => {
     return costs.payOnce<Completion & { microUsd: number }>({ ...call, step, kind: 'llm', provider: model.name, model: model.model, estimateMicroUsd: estimateOf(messages, maxOutputTokens), content }, async () => {
       const completion = await model.complete({ messages, schema: FORM_JSON_SCHEMA, cacheKey, maxOutputTokens, signal: signal() });
       const usage = { kind: 'llm' as const, ...completion.usage };
-      const microUsd = costMicroUsd(prices, completion.model, usage, today());
+      const microUsd = completion.costMicroUsd ?? costMicroUsd(prices, completion.model, usage, today());
       return {
         result: { ...completion, microUsd },
         // Only an answer that fits is kept for a later try: one that does not would fail it again.

@@ -3,7 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import type { Audio, AudioProbe } from '../adapters/audio/audio.ts';
+import type { Audio, AudioPart, AudioProbe } from '../adapters/audio/audio.ts';
+import type { DiarizationResult, Diarizer } from '../adapters/diarization/diarizer.ts';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { SpeechResult, Transcriber } from '../adapters/stt/transcriber.ts';
 import type { Calls } from '../db/calls.ts';
@@ -13,9 +14,10 @@ import type { StoredRecording } from '../db/schema.ts';
 import type { LlmActivities } from '../domain/activities.ts';
 import type { CallVersion } from '../domain/call.ts';
 import { costMicroUsd, type Price, type Usage } from '../domain/cost.ts';
+import { assignSpeakers, type TimedSpeech } from '../domain/diarization.ts';
 import { AftercallError } from '../domain/errors.ts';
 import { transcriptKey } from '../domain/ids.ts';
-import { type SpokenPiece, toTurns, type Transcript } from '../domain/transcript.ts';
+import { toTurns, type Transcript } from '../domain/transcript.ts';
 import { signal } from './context.ts';
 import { isSampled, labelsOfPart, sampleVoices, type Voice } from './voices.ts';
 
@@ -25,6 +27,8 @@ interface Dependencies {
   objects: ObjectStore;
   audio: Audio;
   transcriber: Transcriber;
+  /** Tells speakers apart where neither a channel nor the transcriber does. */
+  diarizer?: Diarizer;
   projects: Projects;
   prices: Price[];
 }
@@ -40,7 +44,7 @@ export const createTranscriptionActivities = (dependencies: Dependencies): Pick<
      *
      * Two real channels are transcribed apart, so that the channel says who speaks. Everything else goes
      * to the provider as one channel, and its own labels are kept: who of them is the agent would be a
-     * guess. Each request is paid for once, however often the step is tried.
+     * guess. If it gives none, the diarizer, where there is one, is asked who speaks when. Each request is paid for once, however often the step is tried.
      *
      * @throws AUDIO_UNREADABLE final
      */
@@ -88,11 +92,15 @@ const hear = async (dependencies: Dependencies, hearing: Hearing): Promise<Trans
   const { audio, transcriber } = dependencies;
   const probe = await audio.probe(hearing.path, signal());
   const tracks = tracksOf(probe, hearing.recording);
-  const heard: { results: SpeechResult[]; pieces: SpokenPiece[] }[] = [];
+  const heard: HeardTrack[] = [];
   for (const track of tracks) heard.push(await hearTrack(dependencies, hearing, track));
 
   const results = heard.flatMap((track) => track.results);
-  const turns = toTurns(heard.flatMap((track) => track.pieces));
+  const diarization = await tellApart(dependencies, hearing, tracks, heard);
+  const speech = heard.flatMap((track) => track.speech);
+  const pieces = diarization ? assignSpeakers(speech, diarization.segments) : [];
+  // A diarizer that hears nobody where somebody was understood tells nothing.
+  const turns = toTurns(pieces.length > 0 ? pieces : speech.map(({ words: _words, speaker = UNNAMED, ...piece }) => ({ ...piece, speaker })));
   const language = results.find((result) => result.language)?.language ?? hearing.language;
   const billedSeconds = total(results, (result) => result.usage.seconds);
   const inputTokens = total(results, (result) => result.usage.inputTokens);
@@ -103,7 +111,8 @@ const hear = async (dependencies: Dependencies, hearing: Hearing): Promise<Trans
     // Nothing was sent when there is nothing to hear.
     provider: results[0]?.provider ?? 'none: the recording is silent',
     model: results[0]?.model ?? transcriber.model,
-    speakersBy: tracks.length === 2 ? 'channel' : turns.some((turn) => turn.speaker !== UNNAMED) ? 'provider' : 'none',
+    speakersBy: tracks.length === 2 ? 'channel' : pieces.length > 0 ? 'diarization' : turns.some((turn) => turn.speaker !== UNNAMED) ? 'provider' : 'none',
+    ...(diarization ? { diarization: { provider: diarization.provider, model: diarization.model, billedSeconds: diarization.usage.seconds } } : {}),
     speakers: [...new Set(turns.map((turn) => turn.speaker))],
     turns,
     usage: { requests: results.length, billedSeconds, inputTokens, outputTokens },
@@ -136,21 +145,32 @@ const tracksOf = ({ layout, soundingChannel }: AudioProbe, { channels = DEFAULT_
   }
 };
 
-const hearTrack = async ({ audio, transcriber, costs, prices }: Dependencies, { call, recording, path, folder, language }: Hearing, { channel, speaker }: Track): Promise<{ results: SpeechResult[]; pieces: SpokenPiece[] }> => {
+interface HeardTrack {
+  parts: AudioPart[];
+  results: SpeechResult[];
+  /** On the recording's time line. */
+  speech: (TimedSpeech & { speaker?: string })[];
+}
+
+const hearTrack = async ({ audio, transcriber, diarizer, costs, prices }: Dependencies, { call, recording, path, folder, language }: Hearing, { channel, speaker }: Track): Promise<HeardTrack> => {
   const parts = await audio.prepare(path, { directory: folder, ...transcriber.limits, signal: signal(), ...(channel === undefined ? {} : { channel }) });
   const results: SpeechResult[] = [];
-  const pieces: SpokenPiece[] = [];
+  const speech: HeardTrack['speech'] = [];
+  // Whoever assigns speakers later cuts between words.
+  const wordTimes = speaker === undefined && !transcriber.tellsSpeakers && diarizer !== undefined;
   const voices: Voice[] = [];
   for (const [index, part] of parts.entries()) {
     // What the answer depends on; the file itself is made anew at every try.
-    const content = JSON.stringify({ sha256: recording.sha256, channel: channel ?? 'mix', startMs: part.startMs, language: language ?? 'any' });
+    const content = JSON.stringify({ sha256: recording.sha256, channel: channel ?? 'mix', startMs: part.startMs, language: language ?? 'any', ...(wordTimes ? { wordTimes } : {}) });
     const result = await costs.payOnce<SpeechResult>(
       { ...call, step: 'transcription', kind: 'stt', provider: transcriber.name, model: transcriber.model, estimateMicroUsd: costMicroUsd(prices, transcriber.model, mostUsedFor(part.durationMs), today()), content },
-      async () => {
+      async (job) => {
         const answer = await transcriber.transcribe({
           path: part.path,
           durationMs: part.durationMs,
+          job,
           signal: signal(),
+          ...(wordTimes ? { wordTimes } : {}),
           ...(language ? { language } : {}),
           ...(voices.some(isSampled) ? { knownSpeakers: voices.filter(isSampled).map(({ name, samplePath }) => ({ name, samplePath })) } : {}),
         });
@@ -174,18 +194,40 @@ const hearTrack = async ({ audio, transcriber, costs, prices }: Dependencies, { 
     results.push(result);
     const labelOf = labelsOfPart(voices);
     for (const segment of result.segments) {
-      pieces.push({
-        speaker: speaker ?? (segment.speaker === undefined ? UNNAMED : labelOf(segment.speaker)),
+      const said = speaker ?? (segment.speaker === undefined ? undefined : labelOf(segment.speaker));
+      speech.push({
+        ...(said === undefined ? {} : { speaker: said }),
         startMs: part.startMs + segment.startMs,
         endMs: part.startMs + segment.endMs,
         text: segment.text,
         ...(channel === undefined ? {} : { channel }),
         ...(segment.confidence === undefined ? {} : { confidence: segment.confidence }),
+        ...(segment.words ? { words: segment.words.map(({ text, startMs, endMs }) => ({ text, startMs: part.startMs + startMs, endMs: part.startMs + endMs })) } : {}),
       });
     }
     if (index + 1 < parts.length && speaker === undefined && transcriber.tellsSpeakers) await sampleVoices(audio, { path: part.path, folder, segments: result.segments, voices, labelOf, signal: signal() });
   }
-  return { results, pieces };
+  return { parts, results, speech };
+};
+
+/**
+ * Asks the diarizer who speaks when, if nobody else knows: one channel, words, and no speaker to any.
+ *
+ * It hears the recording as a whole, so that its labels mean the same from beginning to end; one that is
+ * over its limits keeps no speakers.
+ */
+const tellApart = async ({ audio, diarizer, costs, prices }: Dependencies, { call, recording, path, folder }: Hearing, [track, ...more]: Track[], [heard]: HeardTrack[]): Promise<DiarizationResult | undefined> => {
+  if (!diarizer || !track || !heard || more.length > 0) return undefined;
+  if (!heard.speech.some(({ text }) => text.trim() !== '') || heard.speech.some(({ speaker }) => speaker !== undefined)) return undefined;
+  const { channel } = track;
+  const [whole, ...rest] = heard.parts.length === 1 ? heard.parts : await audio.prepare(path, { directory: folder, ...diarizer.limits, signal: signal(), ...(channel === undefined ? {} : { channel }) });
+  if (!whole || rest.length > 0) return undefined;
+  const content = JSON.stringify({ sha256: recording.sha256, channel: channel ?? 'mix' });
+  return costs.payOnce<DiarizationResult>({ ...call, step: 'transcription', kind: 'diarization', provider: diarizer.name, model: diarizer.model, estimateMicroUsd: costMicroUsd(prices, diarizer.model, { kind: 'diarization', seconds: Math.ceil(whole.durationMs / 1_000) }, today()), content }, async (job) => {
+    const answer = await diarizer.diarize({ path: whole.path, durationMs: whole.durationMs, job, signal: signal() });
+    const usage: Usage = { kind: 'diarization', seconds: answer.usage.seconds };
+    return { result: answer, usable: true, provider: answer.provider, model: answer.model, usage, microUsd: costMicroUsd(prices, answer.model, usage, today()), requestId: answer.requestId };
+  });
 };
 
 /** Audio tokens as OpenAI's models count them, and twice what people say. */

@@ -3,8 +3,9 @@ import { AftercallError, isAftercallError, messageOf } from '../domain/errors.ts
 import { retryAfterMs } from './http/retry-after.ts';
 
 /** A client for OpenAI or a server that speaks its API. Retries are the workflow's business, not the client's. */
-export const openAIClient = ({ baseUrl, apiKey, timeoutMs }: { baseUrl: string; apiKey: string; timeoutMs: number }): OpenAI =>
-  new OpenAI({ baseURL: baseUrl, apiKey, maxRetries: 0, timeout: timeoutMs });
+export const openAIClient = ({ baseUrl, apiKey, timeoutMs, headers = {} }: { baseUrl: string; apiKey: string; timeoutMs: number; headers?: Record<string, string> }): OpenAI =>
+  // A server without keys is given one all the same: the client asks for it.
+  new OpenAI({ baseURL: baseUrl, apiKey: apiKey || 'none', maxRetries: 0, timeout: timeoutMs, defaultHeaders: headers });
 
 /** What to call the server in records: `openai`, or the host it is reached at. */
 export const providerName = (baseUrl: string): string => {
@@ -27,13 +28,41 @@ export const openAIFailure = (error: unknown, doing: string, signal: AbortSignal
   if (error instanceof APIConnectionError) {
     return new AftercallError('UPSTREAM_UNAVAILABLE', `${doing} failed: ${messageOf(error.cause ?? error)}`, { advice: 'Check the base URL and the network. It is tried again.', cause: error });
   }
+  if (error instanceof SyntaxError) {
+    return new AftercallError('UPSTREAM_NONSENSE', `${doing} failed: the server answered with something that is not JSON.`, { advice: 'Often a proxy or a login page in between. It is tried again.', cause: error });
+  }
+  // What fetch throws when the answer breaks off.
+  if (error instanceof TypeError && /terminated|other side closed|aborted/i.test(`${error.message} ${messageOf(error.cause)}`)) {
+    return new AftercallError('UPSTREAM_UNAVAILABLE', `${doing} failed: the answer broke off.`, { advice: 'It is tried again. The request may have been billed.', cause: error });
+  }
   if (!(error instanceof APIError)) return error;
 
-  const status = error.status as number | undefined;
-  const message = `${doing} failed: the server answered ${status ?? 'with an error'} (${error.message.slice(0, 300)}).`;
-  const wait = waitOf(error.headers as Headers | undefined);
-  const options = { outcome: 'refused' as const, cause: error, ...(wait === undefined ? {} : { retryAfterMs: wait }) };
-  if (status === 429 && (error.code === 'insufficient_quota' || error.type === 'insufficient_quota')) {
+  return refusalOf({
+    doing,
+    status: error.status as number | undefined,
+    message: error.message,
+    outOfCredit: error.code === 'insufficient_quota' || error.type === 'insufficient_quota',
+    retryAfterMs: waitOf(error.headers as Headers | undefined),
+    outcome: 'refused',
+    cause: error,
+  });
+};
+
+interface Refusal {
+  doing: string;
+  status: number | undefined;
+  message: string;
+  outOfCredit?: boolean;
+  retryAfterMs?: number | undefined;
+  outcome: 'refused' | 'unknown';
+  cause?: unknown;
+}
+
+/** What a status says, be it of the answer or, from a gateway, written inside it. */
+export const refusalOf = ({ doing, status, message: said, outOfCredit = false, retryAfterMs: wait, outcome, cause }: Refusal): AftercallError => {
+  const message = `${doing} failed: the server answered ${status ?? 'with an error'} (${said.slice(0, 300)}).`;
+  const options = { outcome, cause, ...(wait === undefined ? {} : { retryAfterMs: wait }) };
+  if (status === 402 || (status === 429 && outOfCredit)) {
     return new AftercallError('QUOTA_EXHAUSTED', message, { ...options, advice: 'Add credit or raise the limit of the account, then retry the calls that wait.' });
   }
   if (status === 429) return new AftercallError('RATE_LIMITED', message, { ...options, advice: 'It is tried again after the time asked for.' });

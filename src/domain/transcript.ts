@@ -9,7 +9,9 @@ export interface Transcript {
   /** The model as the provider reported it. */
   model: string;
   /** How speakers were told apart. */
-  speakersBy: 'channel' | 'provider' | 'none';
+  speakersBy: 'channel' | 'provider' | 'diarization' | 'none';
+  /** Who told them apart, if the transcriber did not. */
+  diarization?: { provider: string; model: string; billedSeconds: number };
   /** `agent` and `customer` where known, else the provider's own labels. */
   speakers: string[];
   turns: Turn[];

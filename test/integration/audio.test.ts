@@ -16,7 +16,7 @@ import { createTranscriptionActivities } from '../../src/activities/transcriptio
 import type { AudioPart } from '../../src/adapters/audio/audio.ts';
 import { createFfmpegAudio } from '../../src/adapters/audio/ffmpeg.ts';
 import { createFolderStore } from '../../src/adapters/objects/folder.ts';
-import { createOpenAITranscriber } from '../../src/adapters/stt/openai.ts';
+import { createTranscriber } from '../../src/adapters/stt/registry.ts';
 import type { Transcriber } from '../../src/adapters/stt/transcriber.ts';
 import { loadConfig } from '../../src/config.ts';
 import { createCalls } from '../../src/db/calls.ts';
@@ -193,7 +193,7 @@ const readOr = (path: string): string => {
 it('prepares 50 quiet minutes for OpenAI in little memory, cut in pauses', async () => {
   const loop = await make('loop.wav', '-i', good, '-t', '73', '-af', `${MIX},volume=-20dB`, '-ar', '8000', '-c:a', 'pcm_s16le');
   const path = await make('fifty.wav', '-stream_loop', '-1', '-i', loop, '-t', '3000', '-c:a', 'pcm_s16le');
-  const limits = createOpenAITranscriber(loadConfig(complete)).limits;
+  const limits = createTranscriber(loadConfig(complete)).limits;
   expect(limits).toEqual({ maxSeconds: 1_400, maxBytes: 24 * 1024 * 1024 });
   const before = process.memoryUsage().rss;
   const mostMiB = watchChildren();
@@ -226,7 +226,7 @@ describe('a long call through the transcription step', () => {
     const config = loadConfig({ ...complete, ...SETTINGS_FOR.openai(openai.url) });
     const calls = createCalls(db);
     const objects = createFolderStore(join(folder, 'objects'));
-    const transcriber = createOpenAITranscriber(config);
+    const transcriber = createTranscriber(config);
     const activities = createTranscriptionActivities({
       calls,
       costs: createCosts(db),

@@ -19,7 +19,7 @@ export interface CompletionRequest {
 }
 
 export interface Completion {
-  /** Not parsed and not to be trusted. Empty on refusal. */
+  /** Not parsed and not to be trusted; where nobody holds the model to JSON, what looks like it. Empty on refusal. */
   content: string;
   finish: 'stop' | 'length' | 'content_filter' | 'refusal';
   refusal?: string;
@@ -28,5 +28,7 @@ export interface Completion {
   provider: string;
   /** Disjoint buckets; all zero when the server reports none. */
   usage: { inputTokens: number; cachedInputTokens: number; outputTokens: number };
+  /** What the provider says it charged, where it does. */
+  costMicroUsd?: number;
   requestId?: string;
 }

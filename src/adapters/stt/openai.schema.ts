@@ -23,5 +23,6 @@ export const TranscriptionSchema = z.object({
   language: z.string().nullish(),
   duration: z.coerce.number().nullish(),
   segments: z.array(segment).nullish(),
+  words: z.array(z.object({ word: z.string(), start: z.coerce.number(), end: z.coerce.number() })).nullish(),
   usage,
 });

@@ -1,3 +1,5 @@
+import type { JobNote } from '../../domain/cost.ts';
+
 /** Speech to text. Cutting, channel separation and stitching are not a transcriber's business. */
 export interface Transcriber {
   /** As configured, e.g. `openai`. */
@@ -18,6 +20,10 @@ export interface TranscribeAudio {
   language?: string;
   /** Speakers known from earlier parts of the same recording, at most four. */
   knownSpeakers?: KnownSpeaker[];
+  /** Wanted where the provider can give them. */
+  wordTimes?: boolean;
+  /** For providers that work in jobs. */
+  job?: JobNote;
   signal: AbortSignal;
 }
 
@@ -42,6 +48,17 @@ export interface SpeechResult {
 export interface SpeechSegment {
   startMs: number;
   endMs: number;
+  text: string;
+  speaker?: string;
+  confidence?: number;
+  /** In order, where the provider gives their times. */
+  words?: SpokenWord[];
+}
+
+export interface SpokenWord {
+  startMs: number;
+  endMs: number;
+  /** As written in the segment's text, or without its punctuation. */
   text: string;
   speaker?: string;
   confidence?: number;
