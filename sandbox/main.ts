@@ -4,11 +4,14 @@ import { mkdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startAmoCrm } from './amocrm/server.ts';
+import { startAssemblyAI } from './assemblyai/server.ts';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from './calls/index.ts';
+import { startDeepgram } from './deepgram/server.ts';
 import { startOpenAI } from './openai/server.ts';
+import { startPyannote } from './pyannote/server.ts';
 import { SALESFORCE_CLIENT, startSalesforce } from './salesforce/server.ts';
 import type { SandboxServer } from './server.ts';
-import { sandboxSettings, type SandboxUrls } from './settings.ts';
+import { CHOICES, type ChoiceUrls, sandboxSettings, type SandboxUrls } from './settings.ts';
 import { startWebex } from './webex/server.ts';
 
 /**
@@ -21,7 +24,8 @@ import { startWebex } from './webex/server.ts';
 const HELP = `Usage: npm run sandbox -- [options]
 
   --data DIR           where it keeps its state                  (.aftercall/sandbox)
-  --port-webex N       --port-openai N   --port-salesforce N   --port-amocrm N   (a free one)
+  --port-webex N       --port-openai N      --port-salesforce N  --port-amocrm N  (a free one)
+  --port-deepgram N    --port-assemblyai N  --port-pyannote N                     (a free one)
   --speech MODE        script: known calls are answered from their scripts; whisper: local recognition
   --whisper-model DIR  a faster-whisper model folder
   --python PATH        a Python that has faster-whisper          (python3)
@@ -45,6 +49,9 @@ const readArguments = () =>
       'port-openai': { type: 'string', default: '0' },
       'port-salesforce': { type: 'string', default: '0' },
       'port-amocrm': { type: 'string', default: '0' },
+      'port-deepgram': { type: 'string', default: '0' },
+      'port-assemblyai': { type: 'string', default: '0' },
+      'port-pyannote': { type: 'string', default: '0' },
       speech: { type: 'string', default: 'script' },
       'whisper-model': { type: 'string' },
       python: { type: 'string', default: 'python3' },
@@ -64,7 +71,7 @@ const parsed = (): Arguments => {
   }
 };
 
-const port = (values: Arguments, name: `port-${keyof SandboxUrls}`): number => {
+const port = (values: Arguments, name: `port-${keyof SandboxUrls | keyof ChoiceUrls}`): number => {
   const text = values[name];
   return /^\d+$/.test(text) && Number(text) <= 65_535 ? Number(text) : refuse(`--${name} is a number from 0 to 65535, not "${text}".`);
 };
@@ -84,7 +91,7 @@ if (values.help) {
 }
 if (values.speech !== 'script' && values.speech !== 'whisper') refuse(`--speech is script or whisper, not "${values.speech}".`);
 if (values.speech === 'whisper' && !values['whisper-model']) refuse('--speech whisper needs --whisper-model DIR.');
-const ports = { webex: port(values, 'port-webex'), openai: port(values, 'port-openai'), salesforce: port(values, 'port-salesforce'), amocrm: port(values, 'port-amocrm') };
+const ports = { webex: port(values, 'port-webex'), openai: port(values, 'port-openai'), salesforce: port(values, 'port-salesforce'), amocrm: port(values, 'port-amocrm'), deepgram: port(values, 'port-deepgram'), assemblyai: port(values, 'port-assemblyai'), pyannote: port(values, 'port-pyannote') };
 const jwtKey = values['salesforce-jwt-key'] === undefined ? undefined : publicKey(values['salesforce-jwt-key']);
 
 const servers: SandboxServer[] = [];
@@ -107,15 +114,19 @@ try {
   servers.push(await startOpenAI({ ...files, port: ports.openai, ...whisper }));
   servers.push(await startSalesforce({ dataFolder, port: ports.salesforce, ...(jwtKey ? { publicKey: jwtKey } : {}) }));
   servers.push(await startAmoCrm({ ...files, port: ports.amocrm }));
+  servers.push(await startDeepgram({ ...files, port: ports.deepgram }), await startAssemblyAI({ ...files, port: ports.assemblyai }), await startPyannote({ ...files, port: ports.pyannote }));
 } catch (error) {
   fail(`The sandbox did not start: ${error instanceof Error ? error.message : String(error)}`, 1);
 }
 
-const urls = Object.fromEntries(servers.map(({ name, url }) => [name, url])) as unknown as SandboxUrls;
+const urls = Object.fromEntries(servers.map(({ name, url }) => [name, url])) as unknown as SandboxUrls & ChoiceUrls;
 process.stdout.write(`${JSON.stringify(urls)}\n`);
 for (const { name, url } of servers) process.stderr.write(`sandbox ${name.padEnd(10)} ${url}\n`);
 if (!values.attached) {
   process.stderr.write('\n# These settings lead to it; npm start takes them from its environment, or from a file with --env.\n');
   for (const [name, value] of Object.entries(sandboxSettings(urls))) process.stderr.write(`${name}="${value}"\n`);
+  for (const [name, lead] of Object.entries(CHOICES) as [keyof ChoiceUrls, (url: string) => Record<string, string>][]) {
+    process.stderr.write(`# ${name}: ${Object.entries(lead(urls[name])).map(([setting, value]) => `${setting}="${value}"`).join(' ')}\n`);
+  }
   if (jwtKey) process.stderr.write(`SFDC_USERNAME="${SALESFORCE_CLIENT.username}"\n# SFDC_PRIVATE_KEY: the private key that belongs to it, or its file\n`);
 }

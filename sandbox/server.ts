@@ -39,6 +39,9 @@ export interface Fault {
     | { kind: 'drop_after' }
     /** Does everything, and answers so much later. */
     | { kind: 'late'; byMs: number }
+    /** Does everything, promises the whole answer, sends half of it and closes the connection; `half` leaves it open. */
+    | { kind: 'cut' }
+    | { kind: 'half' }
     /** Never answers. */
     | { kind: 'hang' }
     /** Left to the server: it reads `faultOf(response)`. */
@@ -130,6 +133,17 @@ export const startSandboxServer = async (
         const end = response.end.bind(response) as (...body: unknown[]) => Response;
         response.end = ((...body: unknown[]) => {
           setTimeout(() => end(...body), byMs);
+          return response;
+        }) as Response['end'];
+        return next();
+      }
+      case 'cut':
+      case 'half': {
+        const { kind } = fault.effect;
+        response.end = ((chunk: string | Buffer) => {
+          response.write(Buffer.from(chunk).subarray(0, Buffer.byteLength(chunk) / 2), () => {
+            if (kind === 'cut') request.socket.destroy();
+          });
           return response;
         }) as Response['end'];
         return next();

@@ -1,5 +1,8 @@
 import { AMOCRM_CLIENT } from './amocrm/server.ts';
+import { ASSEMBLYAI_KEY } from './assemblyai/server.ts';
+import { DEEPGRAM_KEY } from './deepgram/server.ts';
 import { OPENAI_KEY } from './openai/server.ts';
+import { PYANNOTE_KEY } from './pyannote/server.ts';
 import { MANAGED_ACCOUNTS_OWNER } from './salesforce/seed.ts';
 import { SALESFORCE_CLIENT } from './salesforce/server.ts';
 import { WEBEX_CLIENT } from './webex/server.ts';
@@ -39,5 +42,19 @@ export const SETTINGS_FOR: { [Name in keyof SandboxUrls]: (url: string) => Recor
   }),
 };
 
-/** All of them together. */
+/** Stand-ins that are used only by whoever names them. */
+export interface ChoiceUrls {
+  deepgram: string;
+  assemblyai: string;
+  pyannote: string;
+}
+
+/** What leads to each of them, instead of or beside what is used otherwise. */
+export const CHOICES: { [Name in keyof ChoiceUrls]: (url: string) => Record<string, string> } = {
+  deepgram: (url) => ({ STT_PROVIDER: 'deepgram', STT_BASE_URL: url, STT_API_KEY: DEEPGRAM_KEY }),
+  assemblyai: (url) => ({ STT_PROVIDER: 'assemblyai', STT_BASE_URL: url, STT_API_KEY: ASSEMBLYAI_KEY }),
+  pyannote: (url) => ({ DIARIZATION_PROVIDER: 'pyannoteai', DIARIZATION_BASE_URL: url, DIARIZATION_API_KEY: PYANNOTE_KEY }),
+};
+
+/** All that are needed, together. */
 export const sandboxSettings = (urls: SandboxUrls): Record<string, string> => Object.assign({}, ...(Object.keys(SETTINGS_FOR) as (keyof SandboxUrls)[]).map((name) => SETTINGS_FOR[name](urls[name]))) as Record<string, string>;

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import express from 'express';
 import { faultOf, type Sandbox } from '../server.ts';
 import { refuse } from './errors.ts';
+import type { Flavour } from './flavours.ts';
 import { analyse, criteriaIn, factsOf, linesIn } from './reader.ts';
 import { faultOfSchema } from './strict-schema.ts';
 
@@ -13,6 +14,8 @@ interface ChatRequest {
   max_completion_tokens?: number;
   max_tokens?: number;
   temperature?: number;
+  /** Of gateways. */
+  usage?: { include?: boolean };
 }
 
 /** USD per million tokens. */
@@ -24,51 +27,71 @@ const tokensOf = (text: string): number => Math.ceil(text.length / 4);
 /**
  * Chat completions with a JSON schema.
  *
- * Acts out `refusal`, `cut_off`, `content_filter`, `nonsense`, `wrong_shape`, `fabricated_quotes`,
+ * Acts out `inner_error` (a gateway's: `code` and `message` inside an answer of 200), `refusal`, `cut_off`, `content_filter`, `nonsense`, `wrong_shape`, `fabricated_quotes`,
  * `obey_transcript` and `no_usage`.
  */
-export const chatRoute = ({ app, record }: Sandbox): void => {
+export const chatRoute = ({ app, record }: Sandbox, flavour?: Flavour['chat']): void => {
   const served: { key: string; text: string }[] = [];
 
   app.post('/v1/chat/completions', express.json({ limit: '8mb' }), (request, response) => {
-    const { model, messages, response_format, prompt_cache_key = '', max_completion_tokens, max_tokens, temperature = 1 } = (request.body ?? {}) as ChatRequest;
+    const { model, messages, response_format, prompt_cache_key = '', max_completion_tokens, max_tokens, temperature = 1, usage: asked } = (request.body ?? {}) as ChatRequest;
     if (!model) return refuse(response, 400, 'you must provide a model parameter', { param: 'model' });
     if (!messages?.length) return refuse(response, 400, 'messages is required', { param: 'messages' });
-    if (response_format?.type !== 'json_schema' || !response_format.json_schema?.schema) return refuse(response, 400, 'This stand-in answers in a JSON schema only.', { param: 'response_format' });
-    if (REASONING.test(model) && max_tokens !== undefined) {
+    const shape = response_format?.json_schema;
+    if (!flavour && (response_format?.type !== 'json_schema' || !shape?.schema)) return refuse(response, 400, 'This stand-in answers in a JSON schema only.', { param: 'response_format' });
+    if (flavour?.schema === 'unknown' && response_format) return refuse(response, 400, 'Extra inputs are not permitted', { param: 'response_format' });
+    const wrongLimit = flavour?.limit === 'max_tokens' ? max_completion_tokens : flavour?.limit && max_tokens;
+    if (wrongLimit !== undefined) return refuse(response, 400, `Extra inputs are not permitted: use ${flavour!.limit}`, { param: 'max_tokens' });
+    if (flavour && prompt_cache_key) return refuse(response, 400, 'Extra inputs are not permitted', { param: 'prompt_cache_key' });
+    if (!flavour && REASONING.test(model) && max_tokens !== undefined) {
       return refuse(response, 400, "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", { param: 'max_tokens', code: 'unsupported_parameter' });
     }
-    if (REASONING.test(model) && temperature !== 1) {
+    if (!flavour && REASONING.test(model) && temperature !== 1) {
       return refuse(response, 400, `Unsupported value: 'temperature' does not support ${temperature} with this model. Only the default (1) value is supported.`, { param: 'temperature', code: 'unsupported_value' });
     }
-    const { name, strict, schema } = response_format.json_schema;
-    const schemaFault = strict ? faultOfSchema(schema) : undefined;
-    if (schemaFault) return refuse(response, 400, `Invalid schema for response_format '${name}': ${schemaFault}`, { param: 'response_format' });
+    const schemaFault = shape?.strict ? faultOfSchema(shape.schema) : undefined;
+    if (schemaFault) return refuse(response, 400, `Invalid schema for response_format '${shape?.name}': ${schemaFault}`, { param: 'response_format' });
 
     // The schema is part of what a provider caches, ahead of the messages.
-    const prompt = JSON.stringify(response_format.json_schema) + messages.map(({ role, content }) => `${role}:${content}\n`).join('');
+    const prompt = (shape ? JSON.stringify(shape) : '') + messages.map(({ role, content }) => `${role}:${content}\n`).join('');
     const shared = Math.max(0, ...served.filter(({ key }) => key === prompt_cache_key).map(({ text }) => commonPrefix(text, prompt)));
     const cached = tokensOf(prompt.slice(0, shared)) >= 1_024 ? Math.floor(tokensOf(prompt.slice(0, shared)) / 128) * 128 : 0;
     served.push({ key: prompt_cache_key, text: prompt });
     if (served.length > 200) served.shift();
 
-    const fault = faultOf(response)?.kind;
+    const effect = faultOf(response) as { kind: string; code?: number; message?: string; metadata?: object } | undefined;
+    if (effect?.kind === 'inner_error') return void response.json({ id: `gen-${randomUUID()}`, error: { code: effect.code, message: effect.message, metadata: effect.metadata ?? {} } });
+    const fault = effect?.kind;
     const lines = linesIn(prompt);
     const task = messages.findLast(({ role, content }) => role === 'user' && content.startsWith('TASK:'))?.content ?? '';
     const honest = task.startsWith('TASK: facts') ? { analysis: null, facts: factsOf(lines) } : { analysis: analyse(lines, criteriaIn(task)), facts: null };
-    const { content, finish, refusal } = cutAt(max_completion_tokens ?? max_tokens, act(fault, honest, lines.map((line) => line.text).join(' ')));
+    const said = act(fault, honest, lines.map((line) => line.text).join(' '));
+    // Nobody holds the model to JSON here; it wraps it up nicely.
+    const free = flavour && (flavour.schema === 'unknown' || (flavour.schema === 'ignores' && response_format?.type !== 'json_object')) && said.content.startsWith('{');
+    const { content, finish, refusal } = cutAt(max_completion_tokens ?? max_tokens, free ? { ...said, content: `<think>The caller says {something}.</think>Here you are:\n\n\`\`\`json\n${said.content}\n\`\`\`\nAnything else?` } : said);
 
     const input = tokensOf(prompt);
     const output = tokensOf(refusal ?? content);
-    record('completion', { requestId: response.get('x-request-id'), model, input, cached, output, microUsd: Math.round((input - cached) * PRICE.input + cached * PRICE.cached + output * PRICE.output) });
+    const microUsd = Math.round((input - cached) * PRICE.input + cached * PRICE.cached + output * PRICE.output);
+    record('completion', {
+      requestId: response.get('x-request-id'),
+      model,
+      input,
+      cached,
+      output,
+      microUsd,
+      ...(flavour ? { format: response_format?.type ?? null, title: request.get('x-title') ?? null, referer: request.get('http-referer') ?? null } : {}),
+    });
     response.json({
       id: `chatcmpl-${randomUUID()}`,
       object: 'chat.completion',
       created: Math.floor(Date.now() / 1_000),
-      model: `${model}-2025-08-07`,
+      model: flavour ? model : `${model}-2025-08-07`,
       choices: [{ index: 0, message: { role: 'assistant', content: refusal ? null : content, refusal: refusal ?? null }, finish_reason: finish }],
       ...(fault === 'no_usage'
         ? {}
+        : flavour
+        ? { usage: { prompt_tokens: input, completion_tokens: output, total_tokens: input + output, ...(flavour.usage === 'cost' && asked?.include ? { cost: microUsd / 1e6, prompt_tokens_details: { cached_tokens: cached } } : {}) } }
         : {
             usage: {
               prompt_tokens: input,

@@ -25,3 +25,13 @@ export interface Heard {
   durationMs: number;
   segments: { startMs: number; endMs: number; text: string; speaker: string }[];
 }
+
+/** The words of a segment, as long as their letters. */
+export const wordsOf = ({ startMs, endMs, text }: Heard['segments'][number]): { startMs: number; endMs: number; text: string }[] => {
+  const msPerLetter = (endMs - startMs) / text.length;
+  return [...text.matchAll(/\S+/g)].map(({ 0: word, index }) => ({
+    text: word,
+    startMs: Math.round(startMs + index * msPerLetter),
+    endMs: Math.round(startMs + (index + word.length) * msPerLetter),
+  }));
+};

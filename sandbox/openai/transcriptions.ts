@@ -1,7 +1,8 @@
 import type { Request, Response as Answering } from 'express';
 import type { Sandbox } from '../server.ts';
 import { refuse } from './errors.ts';
-import { type Heard, type KnownVoice, SampleRefused, type SpeechEngine } from './speech.ts';
+import type { Flavour } from './flavours.ts';
+import { type Heard, type KnownVoice, SampleRefused, type SpeechEngine, wordsOf } from './speech.ts';
 
 const MAX_BYTES = 25 * 1024 * 1024;
 
@@ -30,14 +31,14 @@ const DIARIZE = 'gpt-4o-transcribe-diarize';
 /** Audio tokens per second, about what the real models count. */
 const TOKENS_PER_SECOND = 10;
 
-export const transcriptionRoute = ({ app, record }: Sandbox, engine: SpeechEngine): void => {
+export const transcriptionRoute = ({ app, record }: Sandbox, engine: SpeechEngine, flavour?: Flavour['transcription']): void => {
   app.post('/v1/audio/transcriptions', async (request, response) => {
     const form = await readForm(request);
     const file = form?.get('file');
     if (!form || !(file instanceof Blob)) return refuse(response, 400, 'A multipart form with a file is required.', { param: 'file' });
     const name = String(form.get('model') ?? '');
     if (!name) return refuse(response, 400, 'you must provide a model parameter', { param: 'model' });
-    const model = MODELS[name] ?? MODELS['whisper-1']!;
+    const model: Model = flavour ? { formats: [...flavour.formats], perMinute: 0 } : (MODELS[name] ?? MODELS['whisper-1']!);
     const format = String(form.get('response_format') ?? 'json');
     if (!model.formats.includes(format)) return refuse(response, 400, `response_format '${format}' is not compatible with model '${name}'.`, { param: 'response_format', code: 'unsupported_value' });
     for (const field of ['prompt', 'include[]', 'timestamp_granularities[]']) {
@@ -68,11 +69,12 @@ export const transcriptionRoute = ({ app, record }: Sandbox, engine: SpeechEngin
     record('transcription', {
       requestId: response.get('x-request-id'),
       model: name,
+      format,
       seconds,
       microUsd: byMinute ? Math.round((Math.ceil(seconds) / 60) * model.perMinute! * 1e6) : Math.round(tokens.input * price.input + tokens.output * price.output),
     });
     response.set({ 'x-stt-provider': heard.provider, ...(heard.model ? { 'x-stt-model': heard.model } : {}) });
-    const usage = byMinute
+    const usage = flavour?.usage === false ? undefined : byMinute
       ? { type: 'duration', seconds: Math.ceil(seconds) }
       : { type: 'tokens', input_tokens: tokens.input, output_tokens: tokens.output, total_tokens: tokens.input + tokens.output, input_token_details: { audio_tokens: tokens.input, text_tokens: 0 } };
     answer(response, { format, heard, text, usage, granularities: form.getAll('timestamp_granularities[]').map(String) });
@@ -83,7 +85,7 @@ interface Answer {
   format: string;
   heard: Heard;
   text: string;
-  usage: object;
+  usage: object | undefined;
   /** What verbose JSON has times for; segments, when nothing is asked for. */
   granularities: string[];
 }
@@ -101,7 +103,7 @@ const answer = (response: Answering, { format, heard, text, usage, granularities
         ...(granularities.length === 0 || granularities.includes('segment')
           ? { segments: segments.map((segment, id) => ({ id, seek: 0, start: seconds(segment.startMs), end: seconds(segment.endMs), text: ` ${segment.text}`, tokens: [], temperature: 0, avg_logprob: -0.2, compression_ratio: 1.2, no_speech_prob: 0.01 })) }
           : {}),
-        ...(granularities.includes('word') ? { words: segments.flatMap(wordsOf) } : {}),
+        ...(granularities.includes('word') ? { words: segments.flatMap(wordsOf).map(({ text: word, startMs, endMs }) => ({ word, start: seconds(startMs), end: seconds(endMs) })) } : {}),
         usage,
       });
     case 'diarized_json':
@@ -131,16 +133,6 @@ const answer = (response: Answering, { format, heard, text, usage, granularities
     default:
       return void response.json({ text, usage });
   }
-};
-
-/** The words of a segment, as long as their letters. */
-const wordsOf = ({ startMs, endMs, text }: Heard['segments'][number]): { word: string; start: number; end: number }[] => {
-  const msPerLetter = (endMs - startMs) / text.length;
-  return [...text.matchAll(/\S+/g)].map(({ 0: word, index }) => ({
-    word,
-    start: Math.round(startMs + index * msPerLetter) / 1_000,
-    end: Math.round(startMs + (index + word.length) * msPerLetter) / 1_000,
-  }));
 };
 
 const MAX_VOICES = 4;
