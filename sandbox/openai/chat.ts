@@ -82,25 +82,21 @@ export const chatRoute = ({ app, record }: Sandbox, flavour?: Flavour['chat']): 
       microUsd,
       ...(flavour ? { format: response_format?.type ?? null, title: request.get('x-title') ?? null, referer: request.get('http-referer') ?? null } : {}),
     });
+    const details = !flavour
+      ? {
+          prompt_tokens_details: { cached_tokens: cached, audio_tokens: 0 },
+          completion_tokens_details: { reasoning_tokens: 0, audio_tokens: 0, accepted_prediction_tokens: 0, rejected_prediction_tokens: 0 },
+        }
+      : flavour.usage === 'cost' && asked?.include
+        ? { cost: microUsd / 1e6, prompt_tokens_details: { cached_tokens: cached } }
+        : {};
     response.json({
       id: `chatcmpl-${randomUUID()}`,
       object: 'chat.completion',
       created: Math.floor(Date.now() / 1_000),
       model: flavour ? model : `${model}-2025-08-07`,
       choices: [{ index: 0, message: { role: 'assistant', content: refusal ? null : content, refusal: refusal ?? null }, finish_reason: finish }],
-      ...(fault === 'no_usage'
-        ? {}
-        : flavour
-        ? { usage: { prompt_tokens: input, completion_tokens: output, total_tokens: input + output, ...(flavour.usage === 'cost' && asked?.include ? { cost: microUsd / 1e6, prompt_tokens_details: { cached_tokens: cached } } : {}) } }
-        : {
-            usage: {
-              prompt_tokens: input,
-              completion_tokens: output,
-              total_tokens: input + output,
-              prompt_tokens_details: { cached_tokens: cached, audio_tokens: 0 },
-              completion_tokens_details: { reasoning_tokens: 0, audio_tokens: 0, accepted_prediction_tokens: 0, rejected_prediction_tokens: 0 },
-            },
-          }),
+      ...(fault === 'no_usage' ? {} : { usage: { prompt_tokens: input, completion_tokens: output, total_tokens: input + output, ...details } }),
     });
   });
 };

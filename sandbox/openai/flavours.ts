@@ -6,7 +6,7 @@ export interface Flavour {
     /** What it does with `response_format`: `ignores` takes a schema and answers in whatever words it likes. */
     schema: 'enforced' | 'ignores' | 'unknown';
     /** `cost`: also what it charges, when asked with `usage: {include: true}`. */
-    usage: 'openai' | 'without_details' | 'cost';
+    usage: 'without_details' | 'cost';
     /** The limit's name; the other one is refused. Absent: both are taken. */
     limit?: 'max_tokens' | 'max_completion_tokens';
   };

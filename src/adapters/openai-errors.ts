@@ -28,11 +28,13 @@ export const openAIFailure = (error: unknown, doing: string, signal: AbortSignal
   if (error instanceof APIConnectionError) {
     return new AftercallError('UPSTREAM_UNAVAILABLE', `${doing} failed: ${messageOf(error.cause ?? error)}`, { advice: 'Check the base URL and the network. It is tried again.', cause: error });
   }
-  if (error instanceof SyntaxError) {
+  // By name, not `instanceof`: what fetch throws may come from another realm.
+  const { name = '' } = error as { name?: string };
+  if (name === 'SyntaxError') {
     return new AftercallError('UPSTREAM_NONSENSE', `${doing} failed: the server answered with something that is not JSON.`, { advice: 'Often a proxy or a login page in between. It is tried again.', cause: error });
   }
   // What fetch throws when the answer breaks off.
-  if (error instanceof TypeError && /terminated|other side closed|aborted/i.test(`${error.message} ${messageOf(error.cause)}`)) {
+  if (name === 'TypeError' && /terminated|other side closed/i.test(`${messageOf(error)} ${messageOf((error as Error).cause)}`)) {
     return new AftercallError('UPSTREAM_UNAVAILABLE', `${doing} failed: the answer broke off.`, { advice: 'It is tried again. The request may have been billed.', cause: error });
   }
   if (!(error instanceof APIError)) return error;
