@@ -124,7 +124,7 @@ export const SETTINGS = {
     about: 'What the server of STT_BASE_URL can do, if it speaks the API of OpenAI; default: openai.',
     optional: true,
   }),
-  DIARIZATION_PROVIDER: setting(text, { group: 'Speech and language', about: 'Who tells speakers apart on one channel where the transcription does not: pyannoteai. Default: nobody.', optional: true }),
+  DIARIZATION_PROVIDER: setting(text, { group: 'Speech and language', about: 'Who tells speakers apart on one channel where the transcription has times but no speakers: pyannoteai. Default: nobody.', optional: true }),
   DIARIZATION_API_KEY: setting(text, { group: 'Speech and language', about: 'Its key.', optional: true, secret: true }),
   DIARIZATION_BASE_URL: setting(url, { group: 'Speech and language', about: 'Its address; default: its own.', optional: true }),
   LLM_MODEL: setting(text, { group: 'Speech and language', about: 'Model for analysis and CRM facts.', default: 'gpt-5-mini' }),

@@ -218,6 +218,8 @@ const hearTrack = async ({ audio, transcriber, diarizer, costs, prices }: Depend
  */
 const tellApart = async ({ audio, diarizer, costs, prices }: Dependencies, { call, recording, path, folder }: Hearing, [track, ...more]: Track[], [heard]: HeardTrack[]): Promise<DiarizationResult | undefined> => {
   if (!diarizer || !track || !heard || more.length > 0) return undefined;
+  // Nobody can say where in a text without times the speaker changes.
+  if (heard.results.some(({ timed }) => timed === false)) return undefined;
   if (!heard.speech.some(({ text }) => text.trim() !== '') || heard.speech.some(({ speaker }) => speaker !== undefined)) return undefined;
   const { channel } = track;
   const [whole, ...rest] = heard.parts.length === 1 ? heard.parts : await audio.prepare(path, { directory: folder, ...diarizer.limits, signal: signal(), ...(channel === undefined ? {} : { channel }) });

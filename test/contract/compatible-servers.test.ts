@@ -141,7 +141,8 @@ describe('a transcription', () => {
   });
   it.each(['vllm', 'ollama', 'plain'] as const)('by %s is asked for plain JSON: the whole text, once', async (name) => {
     const before = (await ledgerOf(servers[name])).length;
-    const { segments } = await transcribe(servers[name], name);
+    const { segments, timed } = await transcribe(servers[name], name);
+    expect(timed).toBe(false);
     expect(segments).toEqual([{ startMs: 0, endMs: audio.durationMs, text: WORDS }]);
     expect((await ledgerOf(servers[name])).slice(before)).toEqual([expect.objectContaining({ format: 'json' })]);
   });

@@ -164,6 +164,28 @@ describe.each(['PGlite', 'PostgreSQL'] as const)('the database on %s', (engine) 
     await expect(costs.payOnce(request, async () => paid)).resolves.toEqual({ said: 'yes' });
   });
 
+  it('goes on with a job that was noted, under the row it was reserved by, until it is answered or refused', async () => {
+    const request = { ...version('c1'), step: 'transcription' as const, kind: 'diarization' as const, provider: 'p', model: 'm', estimateMicroUsd: 100, content: 'job' };
+    const rows = async () => (await costs.list('default', 'c1')).filter(({ kind }) => kind === 'diarization').map(({ state, requestId, microUsd }) => [state, requestId, microUsd]);
+    const attempt = (outcome: 'refused' | 'unknown', noted?: string) =>
+      costs.payOnce(request, async ({ known, note }) => {
+        if (noted) await note(noted);
+        throw new AftercallError('UPSTREAM_TIMEOUT', `known: ${known ?? 'nothing'}`, { advice: 'wait', outcome });
+      });
+    await expect(attempt('unknown', 'upload:1')).rejects.toThrow('known: nothing');
+    await expect(attempt('unknown', 'job:1')).rejects.toThrow('known: upload:1');
+    await expect(attempt('unknown')).rejects.toThrow('known: job:1');
+    expect(await rows()).toEqual([['reserved', 'job:1', 0]]);
+    // The job itself failed: nothing is owed, and the next try has nothing to go on with.
+    await expect(attempt('refused')).rejects.toThrow('known: job:1');
+    expect(await rows()).toEqual([]);
+    await expect(attempt('unknown', 'job:2')).rejects.toThrow('known: nothing');
+    const pay = async ({ known }: { known?: string }) => ({ result: { known }, usable: true, provider: 'p', model: 'm', usage: { kind: 'diarization' as const, seconds: 20 }, microUsd: 9, requestId: known });
+    await expect(costs.payOnce(request, pay)).resolves.toEqual({ known: 'job:2' });
+    await expect(costs.payOnce(request, () => Promise.reject(new Error('asked again')))).resolves.toEqual({ known: 'job:2' });
+    expect(await rows()).toEqual([['settled', 'job:2', 9]]);
+  });
+
   it('plans an effect once across versions and keeps its receipt', async () => {
     const effects = createEffects(db);
     const effect = { ...version('c1'), effect: 'create_lead', target: 'salesforce', class: 'upsert_by_key' as const };

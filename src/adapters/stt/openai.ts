@@ -88,6 +88,7 @@ const createOpenAITranscriber = ({ baseUrl, apiKey, model, timeoutMs, language: 
             })),
             (words ?? []).map(({ word, start, end }) => ({ text: word.trim(), startMs: toMs(start), endMs: toMs(end) })),
           ),
+          ...(segments ? {} : { timed: false as const }),
           durationMs,
           provider: response.headers.get('x-stt-provider') ?? name,
           model: response.headers.get('x-stt-model') ?? model,

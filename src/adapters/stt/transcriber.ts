@@ -35,6 +35,8 @@ export interface KnownSpeaker {
 
 export interface SpeechResult {
   segments: SpeechSegment[];
+  /** False: one segment with all of the text, since the provider gave no times. */
+  timed?: false;
   language?: string;
   durationMs: number;
   /** What the server calls itself if it does, else the configured name. */
