@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { LedgerEntry } from '../../sandbox/ledger.ts';
-import type { SandboxUrls } from '../../sandbox/settings.ts';
+import type { ChoiceUrls, SandboxUrls } from '../../sandbox/settings.ts';
 import type { DevServer } from '../../scripts/dev-server.ts';
 import type { ExecutionReport } from '../../src/domain/report.ts';
 import { descendantsOf, type Program, runProgram, startProgram } from '../support/program.ts';
@@ -44,6 +44,10 @@ describe('npm run sandbox', () => {
     expect(sandbox.stderr()).toContain(`\nOPENAI_BASE_URL="${urls.openai}/v1"\n`);
     expect(sandbox.stderr()).toContain(`\nSFDC_URL="${urls.salesforce}"\n`);
     expect(sandbox.stderr()).toContain(`\nAMOCRM_BASE_URL="${urls.amocrm}"\n`);
+    const { deepgram, pyannote } = urls as SandboxUrls & ChoiceUrls;
+    // Not for everybody: as remarks, which a file of settings leaves out.
+    expect(sandbox.stderr()).toContain(`\n# deepgram: STT_PROVIDER="deepgram" STT_BASE_URL="${deepgram}" STT_API_KEY="`);
+    expect(sandbox.stderr()).toContain(`\n# pyannote: DIARIZATION_PROVIDER="pyannoteai" DIARIZATION_BASE_URL="${pyannote}" DIARIZATION_API_KEY="`);
   });
 
   it('names every option with --help', async () => {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { planLaunch } from '../../scripts/launch-plan.ts';
 import { createDiarizer, diarizationChoice, diarizers } from '../../src/adapters/diarization/registry.ts';
 import { sendForJson } from '../../src/adapters/http/http.ts';
 import { modelChoice } from '../../src/adapters/llm/registry.ts';
@@ -63,6 +64,18 @@ describe('a provider that nobody knows', () => {
   it('is refused when the program starts', () => {
     expect(() => createTranscriber(loadConfig({ ...complete, STT_PROVIDER: 'whisperer', STT_API_KEY: 'k' }))).toThrow('There is no transcription provider "whisperer".');
     expect(() => createDiarizer(loadConfig({ ...complete, DIARIZATION_PROVIDER: 'hark', DIARIZATION_API_KEY: 'k' }))).toThrow('There is no diarisation provider "hark".');
+  });
+});
+
+describe('npm start without a language model of its own', () => {
+  const state = { apiToken: complete['API_TOKEN']!, keys: complete['AFTERCALL_KEYS']! };
+  const settingsOf = (env: Record<string, string>) => planLaunch(env, { folder: '/nowhere', state }).settings;
+
+  it('keeps the key of another provider, and takes away those of a server that is stood in for', () => {
+    expect(settingsOf({ STT_PROVIDER: 'deepgram', STT_API_KEY: 'its-key' })).toMatchObject({ STT_PROVIDER: 'deepgram', STT_API_KEY: 'its-key' });
+    const stoodIn = settingsOf({ STT_API_KEY: 'k', OPENAI_API_KEY: 'o', OPENAI_COMPATIBILITY: 'ollama', STT_COMPATIBILITY: 'vllm' });
+    for (const name of ['STT_API_KEY', 'OPENAI_API_KEY', 'OPENAI_COMPATIBILITY', 'STT_COMPATIBILITY']) expect(stoodIn).not.toHaveProperty(name);
+    expect(settingsOf({ STT_BASE_URL: 'http://127.0.0.1:2/v1', STT_COMPATIBILITY: 'speaches', OPENAI_API_KEY: 'o' })).toMatchObject({ STT_API_KEY: 'o', STT_COMPATIBILITY: 'speaches' });
   });
 });
 
