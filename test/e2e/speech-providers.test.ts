@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { startAmoCrm } from '../../sandbox/amocrm/server.ts';
 import { startAssemblyAI } from '../../sandbox/assemblyai/server.ts';
 import { ffmpeg } from '../../sandbox/audio.ts';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
@@ -39,14 +40,16 @@ beforeAll(async () => {
   const webex = await startWebex({ calls, audioFolder: folder, ffmpegPath: ffmpegPath(), dataFolder: join(folder, 'sandbox') });
   const openai = await startOpenAI(files);
   const salesforce = await startSalesforce({});
+  const amocrm = await startAmoCrm({ ...files, dataFolder: join(folder, 'sandbox') });
   pyannote = await startPyannote(files);
   assemblyai = await startAssemblyAI(files);
   sandbox = {
     webex,
     openai,
     salesforce,
-    env: sandboxSettings({ webex: webex.url, openai: openai.url, salesforce: salesforce.url }),
-    stop: async () => void (await Promise.all([webex, openai, salesforce, pyannote, assemblyai].map((one) => one.close()))),
+    amocrm,
+    env: sandboxSettings({ webex: webex.url, openai: openai.url, salesforce: salesforce.url, amocrm: amocrm.url }),
+    stop: async () => void (await Promise.all([webex, openai, salesforce, amocrm, pyannote, assemblyai].map((one) => one.close()))),
   };
   server = await startTemporalProcess();
 }, 120_000);
