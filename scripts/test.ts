@@ -42,8 +42,8 @@ const outputFile = join(folder, 'results.json');
 // Made once instead of at the start of every test file.
 const workflowBundle = join(folder, 'workflow-bundle.js');
 if ((await run(process.execPath, ['scripts/bundle-workflows.ts', workflowBundle])) !== 0) failed += 1;
-// Tests that need a browser or a speech model name themselves: `npm test -- test/browser`.
-const extra = args.some((arg) => /browser|speech/.test(arg)) ? [] : ['--testPathIgnorePatterns', '/node_modules/', '/test/browser/', '/test/speech/'];
+// Tests that need a browser, a speech model or a build name themselves: `npm test -- test/browser`.
+const extra = args.some((arg) => /test\/(browser|speech|built)/.test(arg)) ? [] : ['--testPathIgnorePatterns', '/node_modules/', '/test/browser/', '/test/speech/', '/test/built/'];
 const code = await run(installed('jest'), [...extra, '--maxWorkers=2', '--json', `--outputFile=${outputFile}`, ...(args.length > 0 ? ['--', ...args] : [])], {
   ...env,
   WORKFLOW_BUNDLE: workflowBundle,
