@@ -249,6 +249,9 @@ const crossChecks = (config: Partial<Config>): string[] => {
   const given = AMOCRM_ALL.find((name) => config[name] !== undefined);
   if (given) for (const name of AMOCRM_NEEDS.filter((needed) => config[needed] === undefined)) problems.push(`${name} is not set, but ${given} is. ${SETTINGS[name].about}`);
   if (config.AMOCRM_WEBHOOK_SECRET && !config.AMOCRM_ACCOUNT_ID) problems.push(`AMOCRM_ACCOUNT_ID is not set, but AMOCRM_WEBHOOK_SECRET is. ${SETTINGS.AMOCRM_ACCOUNT_ID.about}`);
+  if (!config.INGEST_CRON && config.MINUTES_BACK && config.INGEST_EVERY && config.MINUTES_BACK * 60_000 < config.INGEST_EVERY) {
+    problems.push(`MINUTES_BACK is ${config.MINUTES_BACK} min, but a window is read only every ${config.INGEST_EVERY / 60_000} min (INGEST_EVERY): calls in between would be lost.`);
+  }
   if (!config.S3_BUCKET && !config.OBJECTS_DIR) problems.push('Neither S3_BUCKET nor OBJECTS_DIR is set. One says where objects go.');
   if (config.S3_BUCKET && config.OBJECTS_DIR) problems.push('Both S3_BUCKET and OBJECTS_DIR are set. Only one can hold the objects.');
   const warehouse = config.WAREHOUSE ?? (config.S3_BUCKET ? 'athena' : 'duckdb');

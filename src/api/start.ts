@@ -10,6 +10,7 @@ import { AftercallError } from '../domain/errors.ts';
 import { DEFAULT_PROJECT, type Wiring } from '../wiring.ts';
 import { createApi, listen, type RunningApi } from './app.ts';
 import { amoCrmDelivery, webexDelivery } from './deliveries.ts';
+import { startHousekeeping } from './housekeeping.ts';
 import { type Delivery, startWebhookRelay } from './webhook-relay.ts';
 
 /** The first administrator of a new installation: whoever starts it shows this, once. */
@@ -28,6 +29,8 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     ...(amoCrmConfig(config) ? { amocrm: amoCrmDelivery({ source: sources.get('amocrm'), intake, callsClient, project, pace: paceOf(config), log }) } : {}),
   };
   const relay = startWebhookRelay({ inbox, deliveries, log });
+  const idempotency = createIdempotency(db);
+  const housekeeping = startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep }, log });
   const app = createApi({
     config,
     log,
@@ -37,7 +40,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     effects,
     costs,
     inbox,
-    idempotency: createIdempotency(db),
+    idempotency,
     objects,
     callsClient,
     accounts,
@@ -55,6 +58,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     kickRelay: relay.kick,
   });
   const api = await listen(app, { host: config.API_HOST, port: config.API_PORT }).catch(async (error: unknown) => {
+    housekeeping.stop();
     await relay.stop();
     throw error;
   });
@@ -63,6 +67,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     url: api.url,
     ...(firstAdmin ? { firstAdmin } : {}),
     close: async () => {
+      housekeeping.stop();
       await api.close();
       await relay.stop();
     },

@@ -39,6 +39,11 @@ export const createIdempotency = (db: Database) => ({
   async release(key: string): Promise<void> {
     await db.deleteFrom('idempotency_keys').where('key', '=', key).where('status', 'is', null).execute();
   },
+
+  /** Forgets answers that nobody will ask for again: a week is longer than any client repeats itself. */
+  async sweep(): Promise<void> {
+    await db.deleteFrom('idempotency_keys').where('created_at', '<', sql<Date>`now() - interval '7 days'`).execute();
+  },
 });
 
 export type Idempotency = ReturnType<typeof createIdempotency>;

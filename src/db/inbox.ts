@@ -66,6 +66,11 @@ export const createInbox = (db: Database) => ({
     const row = await db.selectFrom('inbox').select((count) => count.fn.countAll<number>().as('events')).where('delivered_at', 'is', null).executeTakeFirstOrThrow();
     return Number(row.events);
   },
+
+  /** Drops events delivered long ago: providers repeat themselves for days, not for a month. */
+  async sweep(): Promise<void> {
+    await db.deleteFrom('inbox').where('delivered_at', '<', sql<Date>`now() - interval '30 days'`).execute();
+  },
 });
 
 export type Inbox = ReturnType<typeof createInbox>;

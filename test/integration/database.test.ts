@@ -4,6 +4,8 @@ import { createCalls } from '../../src/db/calls.ts';
 import { createCosts } from '../../src/db/costs.ts';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
 import { createEffects } from '../../src/db/effects.ts';
+import { createIdempotency } from '../../src/db/idempotency.ts';
+import { createInbox } from '../../src/db/inbox.ts';
 import { createProjects } from '../../src/db/projects.ts';
 import { createRuns } from '../../src/db/runs.ts';
 import type { CallDetails } from '../../src/domain/call.ts';
@@ -184,6 +186,24 @@ describe.each(['PGlite', 'PostgreSQL'] as const)('the database on %s', (engine) 
     await expect(costs.payOnce(request, pay)).resolves.toEqual({ known: 'job:2' });
     await expect(costs.payOnce(request, () => Promise.reject(new Error('asked again')))).resolves.toEqual({ known: 'job:2' });
     expect(await rows()).toEqual([['settled', 'job:2', 9]]);
+  });
+
+  it('drops answers, events and sessions that nobody needs any more, and no others', async () => {
+    const idempotency = createIdempotency(db);
+    const inbox = createInbox(db);
+    for (const key of ['kept', 'old']) {
+      await idempotency.claim(key, 'hash');
+      await inbox.receive({ source: 'webex', eventId: key, type: 't', body: {} });
+    }
+    await inbox.receive({ source: 'webex', eventId: 'undelivered', type: 't', body: {} });
+    for (const eventId of ['kept', 'old']) await inbox.delivered({ source: 'webex', eventId });
+    await sql`update idempotency_keys set created_at = now() - interval '8 days' where key = 'old'`.execute(db);
+    await sql`update inbox set delivered_at = now() - interval '31 days' where event_id = 'old'`.execute(db);
+    await sql`update inbox set received_at = now() - interval '31 days' where event_id = 'undelivered'`.execute(db);
+    await Promise.all([idempotency.sweep(), inbox.sweep()]);
+    expect((await db.selectFrom('idempotency_keys').select('key').orderBy('key').execute()).map(({ key }) => key)).toEqual(['kept']);
+    expect((await db.selectFrom('inbox').select('event_id').orderBy('event_id').execute()).map((row) => row.event_id)).toEqual(['kept', 'undelivered']);
+    await sql`delete from inbox`.execute(db);
   });
 
   it('plans an effect once across versions and keeps its receipt', async () => {

@@ -275,6 +275,8 @@ describe('processCall', () => {
     const shown = () => steps.inputsOf<{ state: string; step?: string }>('recordState').map(({ state, step }) => [state, step]);
     await withCall(steps, async (handle) => {
       await until(handle, 'needs_attention');
+      // The workflow knows a moment before the record does.
+      while (shown().length < 1) await new Promise((resolve) => setTimeout(resolve, 25));
       [, skipped] = shown()[0]!;
       await update(handle, 'skipStep', { step: skipped });
       for (let left = 200; shown().length < 2 && left > 0; left -= 1) await new Promise((resolve) => setTimeout(resolve, 25));
