@@ -70,6 +70,7 @@ export const createIngestActivities = ({ sources, calls, runs, projects, costs, 
     const dispositions = await intake.takeIn({ project, source, calls: listed.calls, pace, runId, check: () => signal().throwIfAborted() });
     await runs.noteTasks(runId, dispositions, page + 1);
     const started = dispositions.filter(({ disposition }) => disposition === 'new').length;
+    for (const callId of listed.leftOut ?? []) await runs.log(runId, 'warn', 'call left out: its ID cannot name a file', { callId: callId.slice(0, 200) });
     await runs.log(runId, 'info', 'page read', { page: page + 1, found: listed.calls.length, started });
     return { found: listed.calls.length, started, ...(listed.next ? { next: listed.next } : {}) };
   },

@@ -168,6 +168,13 @@ describe('paging by keyset', () => {
     expect(calls).toEqual([expect.objectContaining({ originPhone: '+1555', queueName: 'Sa les "', agentName: 'x'.repeat(500) })]);
   });
 
+  it('leaves a call out whose ID cannot name a file, and keeps the rest of its page', async () => {
+    const task = (id: string) => ({ id, attributes: { channelType: 'telephony', status: 'completed', createdTime: 1_000, direction: 'inbound' } });
+    await addFaults(webex, { route: 'GET /v1/tasks', effect: { kind: 'respond', status: 200, body: { meta: { orgId: 'o' }, data: [task('../../etc/passwd'), task('d0000000-0000-4000-8000-000000000002')] } } });
+    const page = await clientOf(db).listCalls({ fromMs: 0, toMs: 2_000, signal: signal() });
+    expect([page.calls.map(({ callId }) => callId), page.leftOut]).toEqual([['d0000000-0000-4000-8000-000000000002'], ['../../etc/passwd']]);
+  });
+
   it('reads every task once, though many share a creation time across page borders', async () => {
     const from = Date.UTC(2026, 0, 1);
     await addTasks(500, from, from + 90_000, 'aaaa0000');

@@ -40,6 +40,8 @@ export interface ListCalls {
 
 export interface CallPage {
   calls: CallDetails[];
+  /** IDs that could not stand in keys and workflow IDs: those calls are left out, and said to be. */
+  leftOut?: string[];
   /** Absent on the last page. */
   next?: CallCursor;
 }

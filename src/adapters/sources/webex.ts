@@ -96,8 +96,12 @@ export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE }: { con
       const tasks = answer.data.data;
       // Older than what was asked for: a page that comes again.
       const fresh = new Map(tasks.filter((task) => task.attributes.createdTime >= from && !seen.has(task.id)).map((task) => [task.id, task]));
-      const calls = [...fresh.values()].filter((task) => task.attributes.channelType === 'telephony' && task.attributes.createdTime < toMs).map(toCall);
-      if (tasks.length < pageSize) return { calls };
+      const telephony = [...fresh.values()].filter((task) => task.attributes.channelType === 'telephony' && task.attributes.createdTime < toMs);
+      // One such ID must not keep the other thousand calls of the page waiting for ever.
+      const leftOut = telephony.map(({ id }) => id).filter((id) => !isSafeCallId(id));
+      const calls = telephony.filter(({ id }) => isSafeCallId(id)).map(toCall);
+      const page: CallPage = { calls, ...(leftOut.length > 0 ? { leftOut } : {}) };
+      if (tasks.length < pageSize) return page;
 
       const last = tasks.reduce((latest, task) => Math.max(latest, task.attributes.createdTime), 0);
       if (fresh.size === 0 || last < from) {
@@ -109,7 +113,7 @@ export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE }: { con
       }
       // What lies before the new start cannot come again; what lies at it will.
       const atBorder = tasks.filter((task) => task.attributes.createdTime >= last).map((task) => task.id);
-      return { calls, next: { fromMs: last, seen: last === from ? [...new Set([...seen, ...atBorder])] : atBorder } };
+      return { ...page, next: { fromMs: last, seen: last === from ? [...new Set([...seen, ...atBorder])] : atBorder } };
     },
 
     async findRecording(callId, signal): Promise<RecordingLink | undefined> {
@@ -134,27 +138,20 @@ export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE }: { con
 
 const ENDED: Record<string, CallDetails['status']> = { completed: 'completed', abandoned: 'abandoned' };
 
-const toCall = ({ id, attributes }: Task): CallDetails => {
-  if (!isSafeCallId(id)) {
-    throw new AftercallError('UPSTREAM_NONSENSE', `Listing calls failed: Webex gave the task ID ${JSON.stringify(id)}, which cannot name a file.`, {
-      advice: 'Webex task IDs are UUIDs. Check WEBEX_BASE_URL.',
-    });
-  }
-  return {
-    source: 'webex',
-    callId: id,
-    // Created, queued, offered, assigned, and whatever the API may add: not finished.
-    status: ENDED[attributes.status] ?? 'open',
-    direction: attributes.direction === 'inbound' ? 'inbound' : 'outbound',
-    startedAtMs: attributes.createdTime,
-    ...(attributes.origin ? { originPhone: attributes.origin } : {}),
-    ...(attributes.destination ? { destinationPhone: attributes.destination } : {}),
-    ...(attributes.queue?.name ? { queueName: attributes.queue.name } : {}),
-    ...(attributes.owner?.name ? { agentName: attributes.owner.name } : {}),
-    ...(attributes.lastUpdatedTime ? { updatedAtMs: attributes.lastUpdatedTime } : {}),
-    ...(typeof attributes.captureRequested === 'boolean' ? { captureRequested: attributes.captureRequested } : {}),
-  };
-};
+const toCall = ({ id, attributes }: Task): CallDetails => ({
+  source: 'webex',
+  callId: id,
+  // Created, queued, offered, assigned, and whatever the API may add: not finished.
+  status: ENDED[attributes.status] ?? 'open',
+  direction: attributes.direction === 'inbound' ? 'inbound' : 'outbound',
+  startedAtMs: attributes.createdTime,
+  ...(attributes.origin ? { originPhone: attributes.origin } : {}),
+  ...(attributes.destination ? { destinationPhone: attributes.destination } : {}),
+  ...(attributes.queue?.name ? { queueName: attributes.queue.name } : {}),
+  ...(attributes.owner?.name ? { agentName: attributes.owner.name } : {}),
+  ...(attributes.lastUpdatedTime ? { updatedAtMs: attributes.lastUpdatedTime } : {}),
+  ...(typeof attributes.captureRequested === 'boolean' ? { captureRequested: attributes.captureRequested } : {}),
+});
 
 const toLink = ({ id, attributes }: Recording): RecordingLink => {
   const who = (channel: string | null | undefined): 'agent' | 'customer' => (channel === 'Caller' ? 'customer' : 'agent');
