@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { cpus, loadavg, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +15,7 @@ import { startDevServerProcess } from '../scripts/dev-server.ts';
 import { freePort } from '../scripts/ports.ts';
 import { ffmpeg, say, temporalCli } from '../scripts/programs/index.ts';
 import { createSchedules } from '../src/client/schedules.ts';
+import { bundleWorkflows } from '../src/workers.ts';
 import { connectTemporal } from '../src/client/temporal.ts';
 import { loadConfig, paceOf } from '../src/config.ts';
 import { createKeyRing } from '../src/crypto/key-ring.ts';
@@ -23,13 +24,35 @@ import { callWorkflowId } from '../src/domain/ids.ts';
 import type { ExecutionReport } from '../src/domain/report.ts';
 
 /**
- * Measures a window of calls: `npm run bench -- [--calls N] [--delay MS] [--json]`.
+ * Measures a window of calls: `npm run bench -- [--calls N] [--delay MS] [--json]`. With `DATABASE_URL` set, on
+ * that (empty) PostgreSQL; else on the embedded one, in the worker's process.
  *
  * Every request to an upstream is held for the same time, so the floor of a call is that time for each
  * request it makes one after the other; overhead is what a call takes beyond it. One worker process; the
  * Temporal dev server, the stand-ins and the audio work share the machine with it.
  */
-const { values } = parseArgs({ options: { calls: { type: 'string', default: '20' }, delay: { type: 'string', default: '100' }, json: { type: 'boolean', default: false } } });
+const HELP = `Usage: npm run bench -- [options]
+
+  --calls N    calls in the window                                  (20)
+  --delay MS   how long every upstream request is held              (100)
+  --json       for machines
+  --help`;
+
+const readArguments = () => {
+  try {
+    const { values } = parseArgs({ options: { calls: { type: 'string', default: '20' }, delay: { type: 'string', default: '100' }, json: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } } });
+    if (!/^[1-9]\d*$/.test(values.calls) || !/^\d+$/.test(values.delay)) throw new Error('--calls and --delay are whole numbers.');
+    return values;
+  } catch (error) {
+    say(`${(error as Error).message}\n\n${HELP}`);
+    process.exit(2);
+  }
+};
+const values = readArguments();
+if (values.help) {
+  process.stdout.write(`${HELP}\n`);
+  process.exit(0);
+}
 const CALLS = Number(values.calls);
 const DELAY_MS = Number(values.delay);
 const sample = SAMPLE_CALLS.find((call) => call.title.includes('qualified'))!;
@@ -61,11 +84,16 @@ const actions = async (): Promise<number> => {
   return [...text.matchAll(/^action\{[^}]*namespace="default"[^}]*\} ([\d.e+]+)$/gm)].reduce((sum, [, value]) => sum + Number(value), 0);
 };
 
+const workflowBundle = join(folder, 'workflow-bundle.js');
+await writeFile(workflowBundle, (await bundleWorkflows()).code);
+
 try {
   const env: Record<string, string> = {
     TEMPORAL_ADDRESS: server.address,
     AFTERCALL_KEYS: `bench:${Buffer.alloc(32, 1).toString('base64')}`,
-    DATABASE_URL: `pglite:${join(folder, 'database')}`,
+    DATABASE_URL: process.env['DATABASE_URL'] ?? `pglite:${join(folder, 'database')}`,
+    // As in production: made ahead.
+    WORKFLOW_BUNDLE: workflowBundle,
     OBJECTS_DIR: join(folder, 'objects'),
     WEBEX_BASE_URL: webex.url,
     WEBEX_TOKEN_URL: `${webex.url}/v1/access_token`,
@@ -89,7 +117,7 @@ try {
   };
   const at = Date.now() - 3_600_000;
   await post(`${webex.url}/_sandbox-bulk`, { count: CALLS, fromMs: at - CALLS * 1_000, toMs: at, recordingOf: sample.taskId });
-  worker = spawn(process.execPath, [fileURLToPath(new URL('../src/worker.ts', import.meta.url))], { env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'inherit'] });
+  worker = spawn(process.execPath, ['--max-semi-space-size=4', fileURLToPath(new URL('../src/worker.ts', import.meta.url))], { env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'inherit'] });
   while (!(await fetch(`http://127.0.0.1:${env['WORKER_HEALTH_PORT']}/readyz`).then((response) => response.ok, () => false))) await sleep(100);
   const config = loadConfig(env);
   const client = await connectTemporal(config, dataConverter(createKeyRing(config.AFTERCALL_KEYS)));
