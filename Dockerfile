@@ -24,4 +24,4 @@ COPY package.json ./
 USER node
 # The young generation is kept small: its garbage holds the buffers of every download until it is collected.
 # Node itself is process 1, so that SIGTERM reaches the worker and its activities get their grace time.
-CMD ["node", "--max-semi-space-size=4", "dist/worker.js"]
+CMD ["node", "--max-semi-space-size=1", "dist/worker.js"]

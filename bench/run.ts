@@ -117,7 +117,7 @@ try {
   };
   const at = Date.now() - 3_600_000;
   await post(`${webex.url}/_sandbox-bulk`, { count: CALLS, fromMs: at - CALLS * 1_000, toMs: at, recordingOf: sample.taskId });
-  worker = spawn(process.execPath, ['--max-semi-space-size=4', fileURLToPath(new URL('../src/worker.ts', import.meta.url))], { env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'inherit'] });
+  worker = spawn(process.execPath, ['--max-semi-space-size=1', fileURLToPath(new URL('../src/worker.ts', import.meta.url))], { env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'inherit'] });
   while (!(await fetch(`http://127.0.0.1:${env['WORKER_HEALTH_PORT']}/readyz`).then((response) => response.ok, () => false))) await sleep(100);
   const config = loadConfig(env);
   const client = await connectTemporal(config, dataConverter(createKeyRing(config.AFTERCALL_KEYS)));

@@ -30,7 +30,7 @@ afterAll(async () => {
 });
 
 const start = async (file: string, env: Record<string, string>, readyAt: string): Promise<ChildProcess> => {
-  const program = spawn(process.execPath, ['--max-semi-space-size=4', dist(file)], { env: { PATH: process.env['PATH']!, ...desk.env, WORKFLOW_BUNDLE: dist('workflow-bundle.js'), ...env }, stdio: ['ignore', 'ignore', 'pipe'] });
+  const program = spawn(process.execPath, ['--max-semi-space-size=1', dist(file)], { env: { PATH: process.env['PATH']!, ...desk.env, WORKFLOW_BUNDLE: dist('workflow-bundle.js'), ...env }, stdio: ['ignore', 'ignore', 'pipe'] });
   programs.push(program);
   let complaint = '';
   program.stderr.on('data', (chunk: Buffer) => (complaint += chunk.toString()));

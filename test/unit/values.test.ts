@@ -186,7 +186,7 @@ describe('the compose file', () => {
     expect(Object.keys(services).toSorted()).toEqual(['api', 'postgres', 'temporal', 'temporal-setup', 'temporal-ui', 'worker']);
     for (const { image } of Object.values(services)) expect(image).toMatch(/:[\w.-]+$/);
     for (const name of ['api', 'worker', 'postgres']) expect(services[name]?.healthcheck).toBeDefined();
-    expect(services['worker']?.command).toEqual(['node', '--max-semi-space-size=4', 'dist/worker.js']);
+    expect(services['worker']?.command).toEqual(['node', '--max-semi-space-size=1', 'dist/worker.js']);
     expect(services['api']?.command).toEqual(['node', 'dist/api/main.js']);
     expect(text.match(/PASSWORD: (?!\$\{)/)).toBeNull();
   });
