@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto';
 import { sql } from 'kysely';
 import type { CallVersion } from '../domain/call.ts';
 import type { CostKind, JobNote, Usage } from '../domain/cost.ts';
-import { AftercallError, isAftercallError } from '../domain/errors.ts';
+import { isAftercallError } from '../domain/errors.ts';
 import type { Step } from '../domain/steps.ts';
 import { type Database, json } from './database.ts';
+import * as spending from './spending.ts';
 
 /** A request that costs money, before it is made. */
 export interface PaidRequest extends CallVersion {
@@ -43,12 +44,6 @@ export interface CostRow {
   settledAt: Date | null;
 }
 
-/** A project's limits in millionths of a US dollar; 0 is none. */
-export interface Budget {
-  dailyBudgetMicroUsd: number;
-  callBudgetMicroUsd: number;
-}
-
 /** A sum of requests under one heading. */
 export interface CostTotal {
   requests: number;
@@ -56,11 +51,10 @@ export interface CostTotal {
   microUsd: number;
 }
 
-const dollars = (microUsd: number): string => `$${(microUsd / 1e6).toFixed(microUsd < 10_000 ? 6 : 4)}`;
 const utcDay = (): string => new Date().toISOString().slice(0, 10);
 
 /** @param budgetOf what a project may spend */
-export const createCosts = (db: Database, budgetOf: (project: string) => Promise<Budget> = async () => ({ dailyBudgetMicroUsd: 0, callBudgetMicroUsd: 0 })) => ({
+export const createCosts = (db: Database, budgetOf: (project: string) => Promise<spending.Budget> = async () => ({ dailyBudgetMicroUsd: 0, callBudgetMicroUsd: 0 })) => ({
   /**
    * Pays for an answer once.
    *
@@ -86,39 +80,16 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
     // A job that is taken up has its place in the budget already.
     const day = begun?.day ?? utcDay();
     const estimateMicroUsd = begun ? Number(begun.reserved_micro_usd) : request.estimateMicroUsd;
-    const budget = await budgetOf(project);
-    if (!begun) await db.transaction().execute(async (tx) => {
-      if (budget.callBudgetMicroUsd > 0) {
-        // One request of a call after the other: two tracks at once must not both take the last cent.
-        await tx.selectFrom('calls').select('call_id').where('project', '=', project).where('call_id', '=', callId).forUpdate().execute();
-        const { spent } = await tx
-          .selectFrom('costs')
-          .select(sql<number>`coalesce(sum(case when state = 'settled' then micro_usd else reserved_micro_usd end), 0)::bigint`.as('spent'))
-          .where('project', '=', project)
-          .where('call_id', '=', callId)
-          .executeTakeFirstOrThrow();
-        if (Number(spent) + estimateMicroUsd > budget.callBudgetMicroUsd) throw overBudget('CALL_BUDGET_REACHED', 'This call', Number(spent), estimateMicroUsd, budget.callBudgetMicroUsd, 'Raise CALL_BUDGET and retry, or give the call up.');
-      }
-      await tx.insertInto('spending').values({ project, day }).onConflict((conflict) => conflict.doNothing()).execute();
-      // Reads, compares and adds in one statement, so that a hundred at once are as careful as one.
-      const reserved = await tx
-        .updateTable('spending')
-        .set({ micro_usd: sql`micro_usd + ${estimateMicroUsd}::bigint` })
-        .where('project', '=', project)
-        .where('day', '=', sql<Date>`${day}::date`)
-        .$if(budget.dailyBudgetMicroUsd > 0, (query) => query.where(sql<boolean>`micro_usd + ${estimateMicroUsd}::bigint <= ${budget.dailyBudgetMicroUsd}::bigint`))
-        .returning('micro_usd')
-        .executeTakeFirst();
-      if (!reserved) {
-        const { micro_usd: spent } = await tx.selectFrom('spending').select('micro_usd').where('project', '=', project).where('day', '=', sql<Date>`${day}::date`).executeTakeFirstOrThrow();
-        throw overBudget('BUDGET_REACHED', 'Today', Number(spent), estimateMicroUsd, budget.dailyBudgetMicroUsd, 'It goes on by itself after midnight UTC, or once DAILY_BUDGET is raised.');
-      }
-      await tx
-        .insertInto('costs')
-        .values({ key, project, call_id: callId, version, step, kind, provider: request.provider, model: request.model, state: 'reserved', reserved_micro_usd: estimateMicroUsd, day: sql`${day}::date` })
-        .execute();
-    });
-    const adjust = (on: Database, byMicroUsd: number) => on.updateTable('spending').set({ micro_usd: sql`micro_usd + ${byMicroUsd}::bigint` }).where('project', '=', project).where('day', '=', sql<Date>`${day}::date`).execute();
+    if (!begun) {
+      const budget = await budgetOf(project);
+      await db.transaction().execute(async (tx) => {
+        await spending.setAside(tx, { project, callId, day, estimateMicroUsd, budget });
+        await tx
+          .insertInto('costs')
+          .values({ key, project, call_id: callId, version, step, kind, provider: request.provider, model: request.model, state: 'reserved', reserved_micro_usd: estimateMicroUsd, day: sql`${day}::date` })
+          .execute();
+      });
+    }
     const job: JobNote = {
       ...(begun ? { known: begun.request_id! } : {}),
       note: async (reference) => void (await db.updateTable('costs').set({ request_id: reference }).where('key', '=', key).execute()),
@@ -128,13 +99,13 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
       if (isAftercallError(error) && error.outcome === 'refused') {
         await db.transaction().execute(async (tx) => {
           const { numDeletedRows } = await tx.deleteFrom('costs').where('key', '=', key).executeTakeFirstOrThrow();
-          if (numDeletedRows > 0n) await adjust(tx, -estimateMicroUsd);
+          if (numDeletedRows > 0n) await spending.adjust(tx, { project, day, byMicroUsd: -estimateMicroUsd });
         });
       }
       throw error;
     });
     await db.transaction().execute(async (tx) => {
-      await adjust(tx, answer.microUsd - estimateMicroUsd);
+      await spending.adjust(tx, { project, day, byMicroUsd: answer.microUsd - estimateMicroUsd });
       await tx
         .updateTable('costs')
         .set({
@@ -154,10 +125,7 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
   },
 
   /** Spent and set aside on a UTC day. */
-  async spentOn(project: string, day = utcDay()): Promise<number> {
-    const row = await db.selectFrom('spending').select('micro_usd').where('project', '=', project).where('day', '=', sql<Date>`${day}::date`).executeTakeFirst();
-    return Number(row?.micro_usd ?? 0);
-  },
+  spentOn: (project: string, day = utcDay()): Promise<number> => spending.spentOn(db, { project, day }),
 
   /**
    * Totals of a project between two UTC days, both included, by step, model, day or call.
@@ -208,6 +176,3 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
 });
 
 export type Costs = ReturnType<typeof createCosts>;
-
-const overBudget = (code: 'BUDGET_REACHED' | 'CALL_BUDGET_REACHED', whose: string, spentMicroUsd: number, neededMicroUsd: number, limitMicroUsd: number, advice: string): AftercallError =>
-  new AftercallError(code, `${whose} has ${dollars(spentMicroUsd)} of ${dollars(limitMicroUsd)} spent or set aside, and the next request needs up to ${dollars(neededMicroUsd)}.`, { advice, outcome: 'refused' });

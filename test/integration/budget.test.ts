@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { createCalls } from '../../src/db/calls.ts';
-import { type Budget, createCosts, type PaidAnswer } from '../../src/db/costs.ts';
+import { createCosts, type PaidAnswer } from '../../src/db/costs.ts';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
+import type { Budget } from '../../src/db/spending.ts';
 import { AftercallError } from '../../src/domain/errors.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 
