@@ -5,7 +5,7 @@ import { createKeyRing } from '../src/crypto/key-ring.ts';
 import { dataConverter } from '../src/crypto/payload-codec.ts';
 import { migrate, openDatabase } from '../src/db/database.ts';
 import { checkKeys, listKeys, retireKey } from '../src/db/encryption-keys.ts';
-import { programFailure, UsageError } from '../src/program-failure.ts';
+import { orUsage, runProgram, UsageError } from '../src/program.ts';
 
 const HELP = `Usage: npm run keys -- <verb>
 
@@ -16,7 +16,7 @@ To replace a key: put the new one first in AFTERCALL_KEYS, restart every program
 dropped the workflows from before, retire the old one, take it out of AFTERCALL_KEYS.`;
 
 const main = async (): Promise<void> => {
-  const { values, positionals } = parseArgs({ allowPositionals: true, options: { help: { type: 'boolean', default: false } } });
+  const { values, positionals } = orUsage(HELP, () => parseArgs({ allowPositionals: true, options: { help: { type: 'boolean', default: false } } }));
   const [verb, id] = positionals;
   if (values.help || !verb) return void process.stdout.write(`${HELP}\n`);
   if (verb !== 'list' && verb !== 'retire') throw new UsageError(`There is no "${verb}". Try --help.`);
@@ -47,11 +47,4 @@ const main = async (): Promise<void> => {
   }
 };
 
-main().then(
-  () => process.exit(0),
-  (error: unknown) => {
-    const { text, exitCode } = programFailure(error);
-    process.stderr.write(`${text}\n`);
-    process.exit(exitCode);
-  },
-);
+runProgram(main);

@@ -2,10 +2,10 @@ import { parseArgs } from 'node:util';
 import { createSchedules, type Schedules, type ScheduleView } from '../src/client/schedules.ts';
 import { connectTemporal } from '../src/client/temporal.ts';
 import { SOURCE_NAMES } from '../src/adapters/sources/registry.ts';
-import { amoCrmConfig, ConfigError, loadConfig, paceOf } from '../src/config.ts';
+import { amoCrmConfig, loadConfig, paceOf } from '../src/config.ts';
 import { createKeyRing } from '../src/crypto/key-ring.ts';
 import { dataConverter } from '../src/crypto/payload-codec.ts';
-import { isAftercallError } from '../src/domain/errors.ts';
+import { orUsage, runProgram, UsageError } from '../src/program.ts';
 import { DEFAULT_PROJECT, DEFAULT_SOURCE } from '../src/wiring.ts';
 import { localEnvironment } from './local-environment.ts';
 import { say } from './programs/find.ts';
@@ -22,8 +22,6 @@ const HELP = `Usage: npm run schedule -- <verb> [options]
   --source NAME                  whose windows: webex or amocrm           (webex)
   --json                         for machines, e.g. {"id":"…","did":"paused"}
   --data DIR                     the folder of a running \`npm start\`, when nothing else is configured (.aftercall)`;
-
-class UsageError extends Error {}
 
 const readArguments = () =>
   parseArgs({
@@ -65,7 +63,7 @@ const show = (view: ScheduleView): string =>
   ].join('\n');
 
 const main = async (): Promise<void> => {
-  const { values, positionals } = orUsage(readArguments);
+  const { values, positionals } = orUsage(HELP, readArguments);
   const [verb, ...more] = positionals;
   if (values.help || !verb) {
     process.stdout.write(`${HELP}\n`);
@@ -114,19 +112,4 @@ const actionOf = (verb: string, values: Arguments): ((schedules: Schedules) => P
   }
 };
 
-const orUsage = <T>(read: () => T): T => {
-  try {
-    return read();
-  } catch (error) {
-    throw new UsageError(`${(error as Error).message}\n\n${HELP}`, { cause: error });
-  }
-};
-
-main().then(
-  () => process.exit(0),
-  (error: unknown) => {
-    say(`${error instanceof Error ? error.message : String(error)}${isAftercallError(error) ? ` ${error.advice}` : ''}`);
-    if (error instanceof ConfigError) say('Set them, or name the folder of a running `npm start` with --data.');
-    process.exit(error instanceof ConfigError || error instanceof UsageError || (isAftercallError(error) && error.code === 'CONFIG_INVALID') ? 2 : 1);
-  },
-);
+runProgram(main, { hint: 'Set them, or name the folder of a running `npm start` with --data.' });

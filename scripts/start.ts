@@ -4,10 +4,10 @@ import { parseArgs } from 'node:util';
 import { SALESFORCE_CLIENT } from '../sandbox/salesforce/server.ts';
 import { type App, startApp } from '../src/app.ts';
 import { namespaceRetentionMs, setNamespaceRetention } from '../src/client/temporal.ts';
-import { type Config, ConfigError, loadConfig, SETTINGS } from '../src/config.ts';
-import { isAftercallError } from '../src/domain/errors.ts';
+import { type Config, loadConfig, SETTINGS } from '../src/config.ts';
 import { workflowIdOfRun } from '../src/domain/ids.ts';
 import type { ExecutionReport } from '../src/domain/report.ts';
+import { orUsage, programFailure, UsageError } from '../src/program.ts';
 import { createLog } from '../src/telemetry/log.ts';
 import { DEFAULT_PROJECT, DEFAULT_SOURCE } from '../src/wiring.ts';
 import { startDevServerProcess } from './dev-server.ts';
@@ -41,8 +41,6 @@ interface Options {
   speech: 'script' | 'whisper';
   whisperModel?: string;
 }
-
-class UsageError extends Error {}
 
 /** Undone in reverse order, whatever happens; a second call waits for the first. */
 const undo: (() => Promise<unknown>)[] = [];
@@ -229,12 +227,7 @@ const parseOptions = (): Options | 'help' => {
         help: { type: 'boolean', default: false },
       },
     }).values;
-  let values: ReturnType<typeof read>;
-  try {
-    values = read();
-  } catch (error) {
-    throw new UsageError(`${(error as Error).message}\n\n${HELP}`, { cause: error });
-  }
+  const values = orUsage(HELP, read);
   const { once, data, env, speech, help, 'whisper-model': whisperModel } = values;
   if (help) return 'help';
   if (speech !== 'script' && speech !== 'whisper') throw new UsageError(`--speech is script or whisper, not "${speech}".`);
@@ -274,8 +267,9 @@ const run = async (): Promise<number> => {
     }
     return await Promise.race([main(options).then(() => 0), asked]);
   } catch (error) {
-    say(`${error instanceof Error ? error.message : String(error)}${isAftercallError(error) ? ` ${error.advice}` : ''}`);
-    return error instanceof ConfigError || error instanceof UsageError || (isAftercallError(error) && error.code === 'CONFIG_INVALID') ? 2 : 1;
+    const { text, exitCode } = programFailure(error);
+    say(text);
+    return exitCode;
   }
 };
 

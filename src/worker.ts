@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { loadConfig } from './config.ts';
 import { QUEUES } from './domain/activities.ts';
-import { programFailure } from './program-failure.ts';
+import { runProgram } from './program.ts';
 import { createLog } from './telemetry/log.ts';
 import { createActivities, wire } from './wiring.ts';
 import { installRuntime, startWorkers } from './workers.ts';
@@ -44,12 +44,4 @@ const main = async (): Promise<void> => {
   log.info('worker stopped');
 };
 
-main().then(
-  // The SDK's native threads must not keep a stopped worker alive.
-  () => process.exit(0),
-  (error: unknown) => {
-    const { text, exitCode } = programFailure(error);
-    process.stderr.write(`${text}\n`);
-    process.exit(exitCode);
-  },
-);
+runProgram(main);

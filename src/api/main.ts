@@ -1,5 +1,5 @@
 import { loadConfig } from '../config.ts';
-import { programFailure } from '../program-failure.ts';
+import { runProgram } from '../program.ts';
 import { createLog } from '../telemetry/log.ts';
 import { wire } from '../wiring.ts';
 import { startApi } from './start.ts';
@@ -21,11 +21,4 @@ const main = async (): Promise<void> => {
   await wiring.close();
 };
 
-main().then(
-  () => process.exit(0),
-  (error: unknown) => {
-    const { text, exitCode } = programFailure(error);
-    process.stderr.write(`${text}\n`);
-    process.exit(exitCode);
-  },
-);
+runProgram(main);
