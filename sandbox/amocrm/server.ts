@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import express, { type NextFunction, type Request, type Response } from 'express';
-import type { SampleCall } from '../calls/script.ts';
+import type { SampleCall, TelephonyOptions } from '../calls/script.ts';
 import { faultOf, type Sandbox, type SandboxServer, startSandboxServer } from '../server.ts';
 import { createRecordings } from '../webex/recordings.ts';
 import { type Account, type List, LISTS, openAccount, type State, type StoredNote } from './notes.ts';
@@ -25,16 +25,6 @@ const USERS = [
 const MOST_PER_PAGE = 250;
 const LONGEST_TEXT = 20_000;
 
-export interface AmoCrmOptions {
-  port?: number;
-  calls: readonly SampleCall[];
-  audioFolder: string;
-  dataFolder: string;
-  ffmpegPath: string;
-  /** Default one day. */
-  tokenLifetimeSeconds?: number;
-}
-
 /**
  * A stand-in for amoCRM: OAuth with refresh tokens that are good for once, call notes on leads, contacts
  * and companies, users, text notes, `POST /api/v4/calls`, webhooks, and recordings as a telephone system
@@ -52,7 +42,7 @@ export interface AmoCrmOptions {
  *
  * Faults it acts out itself: on `GET /recordings/*` `redirect` (with `to`) and `not_there`.
  */
-export const startAmoCrm = async (options: AmoCrmOptions): Promise<SandboxServer> => {
+export const startAmoCrm = async (options: TelephonyOptions): Promise<SandboxServer> => {
   await mkdir(options.dataFolder, { recursive: true });
   const account = openAccount(options.dataFolder, (state) => fill(state, options.calls), { refreshToken: AMOCRM_CLIENT.refreshToken });
   const recordings = createRecordings(options);

@@ -41,3 +41,14 @@ export interface ScriptLine {
   endMs: number;
   text: string;
 }
+
+/** What a stand-in needs that plays the telephone system of these calls. */
+export interface TelephonyOptions {
+  port?: number;
+  calls: readonly SampleCall[];
+  audioFolder: string;
+  dataFolder: string;
+  ffmpegPath: string;
+  /** Default: as long as the real one's. */
+  tokenLifetimeSeconds?: number;
+}

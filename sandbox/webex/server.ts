@@ -4,7 +4,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import express, { type Request, type Response } from 'express';
-import type { SampleCall } from '../calls/script.ts';
+import type { SampleCall, TelephonyOptions } from '../calls/script.ts';
 import { faultOf, type Sandbox, type SandboxServer, startSandboxServer } from '../server.ts';
 import { createRecordings, generatedWav, type ServedFile } from './recordings.ts';
 import { createTasks, type StoredTask } from './tasks.ts';
@@ -13,16 +13,6 @@ import { createTasks, type StoredTask } from './tasks.ts';
 export const WEBEX_CLIENT = { clientId: 'sandbox-webex-client', clientSecret: 'sandbox-webex-secret', refreshToken: 'sandbox-webex-refresh' };
 const ORG_ID = '0c0ffee0-0000-4000-8000-000000000001';
 const RECORDING_ID_PREFIX = 'rec-';
-
-export interface WebexOptions {
-  port?: number;
-  calls: readonly SampleCall[];
-  audioFolder: string;
-  dataFolder: string;
-  ffmpegPath: string;
-  /** Default one hour. */
-  tokenLifetimeSeconds?: number;
-}
 
 /**
  * A stand-in for Webex Contact Center: tasks, captures, pre-signed recordings, webhook subscriptions.
@@ -34,7 +24,7 @@ export interface WebexOptions {
  * Faults it acts out itself: on `GET /recordings/*` `truncated`, `html`, `zero_bytes`, `expired`, `slow_drip`, `stall`, `no_length`;
  * on `GET /v1/tasks` `repeated_page`.
  */
-export const startWebex = async (options: WebexOptions): Promise<SandboxServer> => {
+export const startWebex = async (options: TelephonyOptions): Promise<SandboxServer> => {
   await mkdir(options.dataFolder, { recursive: true });
   const epochMs = await epochOf(options.dataFolder);
   const tasks = createTasks();

@@ -1,5 +1,6 @@
 import type { Config } from '../../config.ts';
 import { AftercallError } from '../../domain/errors.ts';
+import { type Made, makeAll } from '../registry.ts';
 import type { AmoCrmSession } from '../amocrm/session.ts';
 import { createAmoCrmNotes } from './amocrm.ts';
 import type { CallNotes } from './notes.ts';
@@ -17,21 +18,12 @@ const NOTES = {
   amocrm: ({ amocrm }) => amocrm && createAmoCrmNotes(amocrm),
 } satisfies Record<string, (dependencies: NotesDependencies) => CallNotes | undefined>;
 
-export interface CallNotesOf {
-  /** @throws CONFIG_INVALID naming the CRMs there are */
-  get(crm: string): CallNotes;
-}
+/** Throws CONFIG_INVALID naming the CRMs there are. */
+export type CallNotesOf = Made<CallNotes>;
 
-export const createCallNotes = (dependencies: NotesDependencies): CallNotesOf => {
-  const made = new Map(Object.entries(NOTES).flatMap(([name, create]) => {
-    const notes = create(dependencies);
-    return notes ? [[name, notes] as const] : [];
-  }));
-  return {
-    get(crm) {
-      const notes = made.get(crm);
-      if (!notes) throw new AftercallError('CONFIG_INVALID', `There is no CRM "${crm}" in the settings to put notes in.`, { advice: `Use one of: ${[...made.keys()].join(', ')}.` });
-      return notes;
-    },
-  };
-};
+export const createCallNotes = (dependencies: NotesDependencies): CallNotesOf =>
+  makeAll<NotesDependencies, CallNotes>(
+    NOTES,
+    dependencies,
+    (crm, made) => new AftercallError('CONFIG_INVALID', `There is no CRM "${crm}" in the settings to put notes in.`, { advice: `Use one of: ${made}.` }),
+  );

@@ -1,6 +1,7 @@
 import type { Config } from '../../config.ts';
 import type { Credentials } from '../../db/credentials.ts';
 import { AftercallError } from '../../domain/errors.ts';
+import { type Made, makeAll } from '../registry.ts';
 import type { AmoCrmSession } from '../amocrm/session.ts';
 import { createAmoCrm } from './amocrm.ts';
 import type { CallSource } from './source.ts';
@@ -21,24 +22,12 @@ const SOURCES = {
 
 export const SOURCE_NAMES = Object.keys(SOURCES);
 
-export interface Sources {
-  /** @throws CONFIG_INVALID naming the sources there are */
-  get(name: string): CallSource;
-}
+/** Throws CONFIG_INVALID naming the sources there are. */
+export type Sources = Made<CallSource>;
 
-export const createSources = (dependencies: SourceDependencies): Sources => {
-  // One of each: they keep rate limits and tokens.
-  const made = new Map(Object.entries(SOURCES).flatMap(([name, create]) => {
-    const source = create(dependencies);
-    return source ? [[name, source] as const] : [];
-  }));
-  return {
-    get(name) {
-      const source = made.get(name);
-      if (!source) {
-        throw new AftercallError('CONFIG_INVALID', `There is no call source "${name}"${SOURCE_NAMES.includes(name) ? ' in the settings' : ''}.`, { advice: `Use one of: ${[...made.keys()].join(', ')}.` });
-      }
-      return source;
-    },
-  };
-};
+export const createSources = (dependencies: SourceDependencies): Sources =>
+  makeAll<SourceDependencies, CallSource>(
+    SOURCES,
+    dependencies,
+    (name, made) => new AftercallError('CONFIG_INVALID', `There is no call source "${name}"${SOURCE_NAMES.includes(name) ? ' in the settings' : ''}.`, { advice: `Use one of: ${made}.` }),
+  );
