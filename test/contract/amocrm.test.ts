@@ -14,7 +14,6 @@ import { AUDIO_FOLDER, SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import type { SandboxServer } from '../../sandbox/server.ts';
 import { type AmoCrmSession, createAmoCrmSession } from '../../src/adapters/amocrm/session.ts';
 import { createCallNotes } from '../../src/adapters/notes/registry.ts';
-import type { CallNotes } from '../../src/adapters/notes/notes.ts';
 import { createAmoCrm } from '../../src/adapters/sources/amocrm.ts';
 import { createSources } from '../../src/adapters/sources/registry.ts';
 import type { CallCursor, CallSource } from '../../src/adapters/sources/source.ts';
@@ -24,13 +23,11 @@ import { createCredentials } from '../../src/db/credentials.ts';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
 import { asOwner } from '../../src/db/scope.ts';
 import type { CallDetails } from '../../src/domain/call.ts';
-import { addNotes, amoCrmConfigAt, changeNote, deleteNote, notesOf, setLimits } from '../support/amocrm.ts';
+import { addNotes, amoCrmConfigAt, changeNote, deleteNote, setLimits } from '../support/amocrm.ts';
 import { complete } from '../support/config.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
-import { failureOf, recordsOf, addRecord, requestsOf } from '../support/salesforce.ts';
+import { failureOf, requestsOf } from '../support/salesforce.ts';
 import { addFaults, clearFaults, ffmpegPath, ledgerOf } from '../support/sandbox.ts';
-import { startSalesforce } from '../../sandbox/salesforce/server.ts';
-import { SETTINGS_FOR } from '../../sandbox/settings.ts';
 
 const KEYS = `k:${Buffer.alloc(32, 1).toString('base64')}`;
 const DAY_S = 86_400;
@@ -387,71 +384,5 @@ describe('a recording', () => {
     expect(await look()).toMatchObject({ recordingId: `amo-contact-${late}`, fileName: SAMPLE_CALLS[0]!.taskId });
     expect(await source.findRecording('amo-lead-1', signal())).toBeUndefined();
     expect(await source.findCall('5a3d1c00-0000-4000-8000-000000000001', signal())).toBeUndefined();
-  });
-});
-
-describe('a note on a card', () => {
-  const note = (text: string) => ({ subject: 'Call graded', text, date: '2026-11-20', direction: 'inbound' as const });
-  const KEY = 'a'.repeat(64);
-  const LEAD = { kind: 'lead' as const, id: '7000001' };
-  const notes = (session = sessionOf()): CallNotes => createCallNotes({ config: loadConfig(complete), amocrm: session }).get('amocrm');
-  const written = () => notesOf(amocrm, 'common');
-
-  it('is written once, edited on a re-run, and left alone when it says the same', async () => {
-    const { noteId } = await notes().put(KEY, LEAD, note('Score 70 of 100'), signal());
-    expect(await notes().put(KEY, LEAD, note('Score 80 of 100'), signal())).toEqual({ noteId });
-    expect(await notes().put(KEY, LEAD, note('Score 80 of 100'), signal())).toEqual({ noteId });
-    expect(await written()).toMatchObject([{ id: Number(noteId), entity_id: 7_000_001, params: { text: `Call graded\nScore 80 of 100\n[aftercall ${KEY}]` } }]);
-    expect(await ledgerOf(amocrm, 'note_updated')).toHaveLength(1);
-    await notes().put('b'.repeat(64), LEAD, note('Another call'), signal());
-    await notes().put(KEY, { kind: 'company', id: '7000003' }, note('On its company'), signal());
-    expect(await written()).toHaveLength(3);
-  });
-
-  const lost: [string, object][] = [
-    ['the connection breaks', { kind: 'drop_after' }],
-    ['the answer is late', { kind: 'late', byMs: 1_500 }],
-  ];
-  it.each(lost)('is found again at once when %s after it was written', async (_title, effect) => {
-    await addFaults(amocrm, { route: 'POST /api/v4/leads/notes', effect: effect as { kind: string } });
-    const { noteId } = await notes(sessionOf({ UPSTREAM_TIMEOUT: 500 })).put(KEY, LEAD, note('Score 70'), signal());
-    expect((await written()).map(({ id }) => String(id))).toEqual([noteId]);
-  });
-
-  it('is found again by the next try when the look after the loss fails too', async () => {
-    await addFaults(amocrm, { route: 'POST /api/v4/leads/notes', effect: { kind: 'drop_after' } }, { route: 'GET /api/v4/leads/7000001/notes', skip: 1, effect: { kind: 'drop_before' } });
-    expect(await failureOf(notes().put(KEY, LEAD, note('Score 70'), signal()))).toMatchObject({ code: 'UPSTREAM_UNAVAILABLE', retryable: true });
-    await notes().put(KEY, LEAD, note('Score 70'), signal());
-    expect(await written()).toHaveLength(1);
-  });
-
-  it('is found below hundreds of others, and cut to what fits with its marker whole', async () => {
-    const { noteId } = await notes().put(KEY, LEAD, note('x'.repeat(60_000)), signal());
-    await addNotes(amocrm, { list: 'leads', entityId: 7_000_001, noteType: 'common', params: { text: 'by hand' }, count: 600 });
-    expect(await notes().put(KEY, LEAD, note('short'), signal())).toEqual({ noteId });
-    await notes().put(KEY, LEAD, note('y'.repeat(60_000)), signal());
-    const [ours, ...more] = (await written()).filter(({ params }) => params.text?.includes('[aftercall'));
-    expect([ours!.params.text!.length <= 10_000, ours!.params.text!.endsWith(`\n[aftercall ${KEY}]`), more.length]).toEqual([true, true, 0]);
-  });
-
-  it('on a card that is gone is refused with what to do', async () => {
-    expect(await failureOf(notes().put(KEY, { kind: 'lead', id: '1' }, note('x'), signal()))).toMatchObject({ code: 'CRM_REJECTED', advice: expect.stringContaining('deleted or merged') as unknown });
-    expect(await failureOf(notes().put(KEY, { kind: 'lead', id: '../users' }, note('x'), signal()))).toMatchObject({ code: 'CRM_REJECTED' });
-    expect(await failureOf(notes().put('no key', LEAD, note('x'), signal()))).toMatchObject({ code: 'CRM_REJECTED' });
-  });
-
-  it('of Salesforce is a task that is upserted, lost answer or not', async () => {
-    const salesforce = await startSalesforce({});
-    try {
-      const config = loadConfig({ ...complete, ...SETTINGS_FOR.salesforce(salesforce.url) });
-      const put = (target: { kind: 'lead' | 'company'; id: string }, text: string) => createCallNotes({ config }).get('salesforce').put(KEY, target, note(text), signal());
-      const leadId = await addRecord(salesforce, 'Lead', { LastName: 'Tan', Company: 'Acme' });
-      await addFaults(salesforce, { route: 'PATCH /services/data/*', effect: { kind: 'drop_after' } });
-      await failureOf(put({ kind: 'lead', id: leadId }, 'Score 70'));
-      const { noteId } = await put({ kind: 'lead', id: leadId }, 'Score 80');
-      expect((await recordsOf(salesforce, 'Task')).filter(({ Subject }) => Subject === 'Call graded')).toMatchObject([{ Id: noteId, WhoId: leadId, Description: 'Score 80' }]);
-    } finally {
-      await salesforce.close();
-    }
   });
 });
