@@ -280,7 +280,7 @@ const crossChecks = (config: Partial<Config>): string[] => {
 };
 
 /** The default project's settings as this installation configures them. */
-export const projectSettings = (config: Config): ProjectSettings => ({
+export const projectSettings = (config: Config): Partial<ProjectSettings> => ({
   minutesBack: config.MINUTES_BACK,
   autoProcess: config.AUTO_PROCESS,
   skipProcessed: config.SKIP_PROCESSED,

@@ -1,10 +1,16 @@
 import pLimit from 'p-limit';
-import type { Calls } from '../db/calls.ts';
+import type { Calls, StagedState } from '../db/calls.ts';
 import type { Projects } from '../db/projects.ts';
 import type { Disposition } from '../db/runs.ts';
 import { type CallDetails, type CallState, RESTARTABLE_STATES, SETTLED_STATES } from '../domain/call.ts';
 import type { Pace } from '../domain/messages.ts';
+import { type StagingAct, type StagingVerdict, stagingOf } from '../domain/staging.ts';
 import type { CallsClient } from './calls.ts';
+
+/** How a call is written down that the rules have decided on. */
+const STATE_OF: Record<StagingAct, StagedState> = { process: 'staged', stage: 'awaiting_approval', ignore: 'rejected' };
+/** The way back: what was decided when a call was written down stands, also if the rules change before its start. */
+const ACT_OF: Partial<Record<CallState, StagingAct>> = { staged: 'process', awaiting_approval: 'stage' };
 
 /** States that a version is opened in. */
 const UNBEGUN: readonly CallState[] = ['staged', 'awaiting_approval'];
@@ -36,12 +42,14 @@ export const createIntake = ({ calls, projects, client }: { calls: Calls; projec
   /** Writes calls down and starts a workflow for each that is new. @returns what became of each, in their order */
   async takeIn({ project, source, calls: found, pace, runId, check }: TakeIn): Promise<{ callId: string; disposition: Disposition }[]> {
     const settings = await projects.settings(project);
-    const state = settings.autoProcess ? 'staged' : 'awaiting_approval';
-    const standing = await calls.stage(project, found.filter((call) => call.status !== 'open'), state);
+    const verdictOn = (call: CallDetails): StagingVerdict => stagingOf({ project, call }, settings);
+    const standing = await calls.stage(project, found.filter((call) => call.status !== 'open'), (call) => STATE_OF[verdictOn(call).act]);
 
     const startOne = async (call: CallDetails): Promise<Disposition> => {
       check?.();
       const { state: stands, version } = standing.get(call.callId)!;
+      // Left out just now, or by somebody who died before writing why.
+      if (stands === 'rejected' && version === 0) return leaveOut(call, 1);
       const settled = (SETTLED_STATES as readonly CallState[]).includes(stands);
       // Only a window that is told to processes calls again; an announcement that comes twice is no wish.
       if (settled && (settings.skipProcessed || runId === undefined)) return 'skipped';
@@ -52,6 +60,10 @@ export const createIntake = ({ calls, projects, client }: { calls: Calls; projec
         // A call's end is recorded a moment before its workflow closes; a version opened now would never be started.
         if ((await client.workflowStatus({ project, callId: call.callId })) === 'RUNNING') return 'skipped';
       }
+      const { act } = anew ? verdictOn(call) : { act: ACT_OF[stands] ?? 'process' };
+      // What the rules leave out is not started again and again to be left out, whatever `skipProcessed` says.
+      if (act === 'ignore') return settled ? 'skipped' : leaveOut(call, version + 1);
+      const state = STATE_OF[act];
       const next = { project, callId: call.callId, version: anew ? version + 1 : Math.max(version, 1) };
       const owner = await calls.openVersion(next, { runId, from: 'recording', state });
       // The version before has completed, and whoever opened this one died before the start. Read again: `standing` may be old by now.
@@ -60,7 +72,7 @@ export const createIntake = ({ calls, projects, client }: { calls: Calls; projec
         call: next,
         source,
         from: 'recording',
-        autoProcess: settings.autoProcess,
+        autoProcess: act === 'process',
         mode: settled || unbegun ? 'again' : 'unless-completed',
         pace,
       });
@@ -68,6 +80,14 @@ export const createIntake = ({ calls, projects, client }: { calls: Calls; projec
       if (started && runId !== undefined && owner !== runId) await calls.adoptVersion(next, runId);
       // An earlier attempt of this page may have started it; the version's row remembers whose it is.
       return started || (runId !== undefined && owner === runId) ? 'new' : 'skipped';
+    };
+
+    const leaveOut = async (call: CallDetails, version: number): Promise<Disposition> => {
+      const { rule } = verdictOn(call);
+      // The rules may have changed since it was written down; that it is left out stands.
+      const reason = rule ? `Left out by the rule "${rule}".` : 'Left out by a rule that is gone.';
+      const owner = await calls.openVersion({ project, callId: call.callId, version }, { runId, from: 'recording', state: 'rejected', reason });
+      return runId !== undefined && owner === runId ? 'new' : 'skipped';
     };
 
     const lane = pLimit(LANES);

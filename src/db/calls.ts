@@ -68,6 +68,9 @@ export interface ListPosition {
   callId: string;
 }
 
+/** What a call is written down as when it comes in: to be processed, to wait for a person, or left out by a rule. */
+export type StagedState = Extract<CallState, 'staged' | 'awaiting_approval' | 'rejected'>;
+
 /** The column of `call_versions` that holds each step's result. */
 const RESULT_COLUMN = {
   recording: 'recording',
@@ -93,13 +96,19 @@ export const createCalls = (db: Database) => ({
    *
    * @returns one entry per call that the database holds, in no particular order
    */
-  async stage(project: string, calls: CallDetails[], state: 'staged' | 'awaiting_approval'): Promise<Map<string, { state: CallState; version: number }>> {
+  async stage(project: string, calls: CallDetails[], stateOf: StagedState | ((call: CallDetails) => StagedState)): Promise<Map<string, { state: CallState; version: number }>> {
     if (calls.length === 0) return new Map();
-    const rows = calls.map((call) => ({ call_id: call.callId, source: call.source, details: call, started_at: new Date(call.startedAtMs).toISOString() }));
+    const rows = calls.map((call) => ({
+      call_id: call.callId,
+      source: call.source,
+      details: call,
+      started_at: new Date(call.startedAtMs).toISOString(),
+      state: typeof stateOf === 'function' ? stateOf(call) : stateOf,
+    }));
     const staged = await sql<{ call_id: string; state: CallState; version: number }>`
       insert into calls (project, call_id, source, details, started_at, state)
-      select ${project}, call_id, source, details, started_at, ${state}
-      from jsonb_to_recordset(${json(rows)}::jsonb) as page (call_id text, source text, details jsonb, started_at timestamptz)
+      select ${project}, call_id, source, details, started_at, state
+      from jsonb_to_recordset(${json(rows)}::jsonb) as page (call_id text, source text, details jsonb, started_at timestamptz, state text)
       -- Writing the details again makes the row come back, and a call that has changed since, current.
       on conflict (project, call_id) do update set details = excluded.details, started_at = excluded.started_at
       returning call_id, state, version`.execute(db);
@@ -114,12 +123,13 @@ export const createCalls = (db: Database) => ({
    */
   async openVersion(
     { project, callId, version }: CallVersion,
-    { runId, from, state }: { runId?: string | undefined; from: Step; state: CallState },
+    { runId, from, state, reason }: { runId?: string | undefined; from: Step; state: CallState; /** Of a version that ends as it is opened. */ reason?: string },
   ): Promise<string | null> {
+    const ending = { reason: reason === undefined ? null : storable(reason), ended_at: hasEnded(state) ? sql<Date>`now()` : null };
     return db.transaction().execute(async (tx) => {
       const opened = await tx
         .insertInto('call_versions')
-        .values({ project, call_id: callId, version, run_id: runId ?? null, started_from: from, state })
+        .values({ project, call_id: callId, version, run_id: runId ?? null, started_from: from, state, ...ending })
         .onConflict((conflict) => conflict.doNothing())
         .returning('version')
         .executeTakeFirst();
@@ -144,7 +154,7 @@ export const createCalls = (db: Database) => ({
       }
       await tx
         .updateTable('calls')
-        .set({ version, state, step: null, attention: null, result: null, reason: null, ended_at: null, updated_at: sql`now()` })
+        .set({ version, state, step: null, attention: null, result: null, ...ending, updated_at: sql`now()` })
         .where('project', '=', project)
         .where('call_id', '=', callId)
         .execute();
@@ -169,7 +179,6 @@ export const createCalls = (db: Database) => ({
       .execute();
   },
 
-  /** Calls of a run that are neither ended nor waiting for a person, longest untouched first. */
   /** Calls that wait for a reason, the longest first. */
   async listParkedFor(project: string, code: string, limit: number): Promise<CallRow[]> {
     const rows = await db
@@ -185,6 +194,22 @@ export const createCalls = (db: Database) => ({
     return rows.map(toCall);
   },
 
+  /** Calls that have waited to be let in since before a time, the longest first. */
+  async listStagedBefore(project: string, before: Date, limit: number): Promise<CallRow[]> {
+    const rows = await db
+      .selectFrom('calls')
+      .selectAll()
+      .where('project', '=', project)
+      .where('state', '=', 'awaiting_approval')
+      .where('step', 'is', null)
+      .where('updated_at', '<', before)
+      .orderBy('updated_at')
+      .limit(limit)
+      .execute();
+    return rows.map(toCall);
+  },
+
+  /** Calls of a run that are neither ended nor waiting for a person, longest untouched first. */
   async listUnsettledOf(project: string, runId: string, limit: number): Promise<CallRow[]> {
     const rows = await db
       .selectFrom('calls')

@@ -34,6 +34,8 @@ export interface CallDetails {
   startedAtMs: number;
   /** When the source last touched the record; not always the end of the call. */
   updatedAtMs?: number;
+  /** How long people talked, where the source tells before there is a recording. */
+  durationMs?: number;
   /** Whether the source recorded it; undefined when the source does not know yet. */
   captureRequested?: boolean;
   /** Where the call stands, if its source is a CRM. */

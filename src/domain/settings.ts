@@ -1,3 +1,5 @@
+import type { StagingRule } from './staging.ts';
+
 /**
  * Settings of a project. The names are the brief's, in camelCase.
  *
@@ -6,8 +8,12 @@
 export interface ProjectSettings {
   /** How far back a window reaches, in minutes. */
   minutesBack: number;
-  /** Off: calls wait for `approve` or `reject` before anything is fetched. */
+  /** Off: calls wait for `approve` or `reject` before anything is fetched. What `stagingRules` say comes first. */
   autoProcess: boolean;
+  /** In order: the first that fits a call decides whether it is processed, waits, or is left out. */
+  stagingRules: StagingRule[];
+  /** A call that waited this long to be let in is rejected as expired; 0: it waits for ever. */
+  stagingExpiresAfterHours: number;
   /** Off: a poll starts calls again that have already been processed, as a new version. */
   skipProcessed: boolean;
   transcribe: boolean;
@@ -41,6 +47,8 @@ export interface ProjectSettings {
 export const DEFAULT_SETTINGS: ProjectSettings = {
   minutesBack: 10_080,
   autoProcess: true,
+  stagingRules: [],
+  stagingExpiresAfterHours: 0,
   skipProcessed: true,
   transcribe: true,
   registerGlue: true,

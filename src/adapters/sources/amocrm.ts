@@ -210,6 +210,7 @@ const toCall = (list: List, note: Note, names: Map<number, string>): CallDetails
     ...(agentName ? { agentName: agentName.slice(0, 500) } : {}),
     // Without a link there may come one yet.
     ...(hasLink ? { captureRequested: true } : {}),
+    ...(duration > 0 ? { durationMs: duration * 1_000 } : {}),
   };
 };
 
