@@ -3,6 +3,7 @@ import type { Calls } from '../db/calls.ts';
 import type { Costs } from '../db/costs.ts';
 import type { Runs } from '../db/runs.ts';
 import type { DeskActivities } from '../domain/activities.ts';
+import type { Step } from '../domain/steps.ts';
 import { signal } from './context.ts';
 import { writeCallRecord } from './metadata.ts';
 
@@ -19,14 +20,14 @@ export const createDeskActivities = ({ calls, costs, runs, objects }: Dependenci
    *
    * Everything here is an upsert by key, so a repeat after a crash changes nothing.
    */
-  async deliver({ call, result, skipped }) {
+  async deliver({ call, result, skipped, reasons = {} }) {
     await calls.beginStep(call, 'deliver');
     const version = await calls.getVersion(call);
     if (version.metadata) await writeCallRecord({ calls, objects }, call, signal());
     await calls.keepResult(call, 'deliver', { deliveredAtMs: Date.now() });
     await costs.forgetAnswers(call);
     if (version.runId) await runs.log(version.runId, 'info', 'call completed', { callId: call.callId, version: call.version, result, skipped });
-    await calls.setState(call, { state: 'completed', result, ...(skipped.length > 0 ? { reason: `Skipped: ${skipped.join(', ')}.` } : {}) });
+    await calls.setState(call, { state: 'completed', result, ...(skipped.length > 0 ? { reason: skippedBecause(skipped, reasons) } : {}) });
     return { state: 'delivered' };
   },
 
@@ -39,3 +40,6 @@ export const createDeskActivities = ({ calls, costs, runs, objects }: Dependenci
     await runs.log(runId, level, `call ${state.replaceAll('_', ' ')}`, { callId: call.callId, version: call.version, ...(attention ? { step: attention.step, code: attention.code, error: attention.message } : {}) });
   },
 });
+
+const skippedBecause = (skipped: Step[], reasons: Partial<Record<Step, string>>): string =>
+  [`Skipped: ${skipped.join(', ')}.`, ...skipped.flatMap((step) => (reasons[step] === undefined ? [] : [`${step} was turned down: ${reasons[step]}.`]))].join(' ');

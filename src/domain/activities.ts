@@ -41,6 +41,8 @@ export interface DeskActivities {
 export interface DeliverInput extends StepInput {
   result: CallResult;
   skipped: Step[];
+  /** Why a step was turned down, in the words of who did it. */
+  reasons?: Partial<Record<Step, string>>;
 }
 
 export interface RecordState {

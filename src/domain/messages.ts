@@ -30,10 +30,19 @@ interface Act {
   by: string;
 }
 
-export interface Approve extends Act {
+/** What a call can wait for a person's word on: to be let in, or what a step means to do. */
+export const GATES = ['staging', 'crm'] as const;
+export type Gate = (typeof GATES)[number];
+
+interface RulingAct extends Act {
+  /** Only if the call waits there: who lets a call in has not seen what it will mean to do in the CRM. */
+  at?: Gate;
+}
+
+export interface Approve extends RulingAct {
   note?: string;
 }
-export interface Reject extends Act {
+export interface Reject extends RulingAct {
   reason: string;
 }
 export interface Retry extends Act {

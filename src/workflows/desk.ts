@@ -17,6 +17,7 @@ import {
   CALL_UPDATES,
   type CallPhase,
   type CallStatus,
+  type Gate,
   type GiveUp,
   type ProcessCallInput,
   RECORDING_AVAILABLE_SIGNAL,
@@ -57,6 +58,7 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
   let phase: CallPhase = autoProcess ? 'running' : 'awaiting_approval';
   let cursor = groupOf(from);
   let lookNow = false;
+  let gate: Gate = 'staging';
   let ruling: Ruling | undefined;
   let givenUp: GiveUp | undefined;
   let released = false;
@@ -64,6 +66,7 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
   /** Steps that have nothing to work on, by the step that found that out. */
   const omitted = new Map<Step, Step>();
   const skipped = new Set<Step>();
+  const turnedDown = new Map<Step, string>();
   const running = new Set<Step>();
   const attention = new Map<Step, Attention>();
   const toDrop = new Set<Step>();
@@ -74,6 +77,10 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
     if (!phases.includes(phase)) throw refuse(`This call cannot be ${verb} now: ${standing()}.`);
   };
 
+  const needGate = (at: Gate | undefined): void => {
+    if (at !== undefined && at !== gate) throw refuse(`This call waits for a ruling on ${gate === 'staging' ? 'whether it is processed' : `its step ${gate}`}, which is not what was asked for.`);
+  };
+
   /** Of several people who press at once, the first decides. */
   const needOpen = (): void => {
     if (givenUp) throw refuse(`This call was given up by ${givenUp.by} a moment ago.`);
@@ -81,14 +88,16 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
   };
 
   setHandler(approveUpdate, ({ by }) => void (ruling = { approved: true, by }), {
-    validator: (_approve: Approve) => {
+    validator: ({ at }: Approve) => {
       needPhase('approved', 'awaiting_approval');
+      needGate(at);
       if (ruling) throw refuse(`This call was ${ruling.approved ? 'approved' : 'rejected'} by ${ruling.by} a moment ago.`);
     },
   });
   setHandler(rejectUpdate, ({ by, reason }) => void (ruling = { approved: false, by, reason }), {
-    validator: (_reject: Reject) => {
+    validator: ({ at }: Reject) => {
       needPhase('rejected', 'awaiting_approval');
+      needGate(at);
       if (ruling) throw refuse(`This call was ${ruling.approved ? 'approved' : 'rejected'} by ${ruling.by} a moment ago.`);
     },
   });
@@ -106,6 +115,7 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
           omitted.delete(later);
           if (done.delete(later)) toDrop.add(later);
           skipped.delete(later);
+          turnedDown.delete(later);
           attention.delete(later);
         }
         cursor = groupOf(step);
@@ -176,6 +186,7 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
     isDone: (step: Step): boolean => done.has(step),
     isSkipped: (step: Step): boolean => skipped.has(step),
     skippedSteps: (): Step[] => STEPS.filter((step) => skipped.has(step)),
+    reasons: (): Partial<Record<Step, string>> => Object.fromEntries(turnedDown),
     givenUp: (): GiveUp | undefined => givenUp,
     hasFailed: (): boolean => attention.size > 0,
 
@@ -212,9 +223,11 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
       done.add(step);
     },
 
-    skip(step: Step): void {
+    /** Leaves out what a person has said no to. */
+    turnDown(step: Step, { by, reason }: { by: string; reason: string }): void {
       running.delete(step);
       skipped.add(step);
+      turnedDown.set(step, `${reason} (${by})`);
     },
 
     /** Waits for the ruling on a call that was staged for approval; its state was written when it was staged. */
@@ -224,8 +237,9 @@ export const openDesk = ({ call, from, autoProcess }: ProcessCallInput, { record
     },
 
     /** Waits for the ruling on what a step means to do. */
-    async rulingOn(step: Step, reason: string): Promise<Ruling> {
+    async rulingOn(step: Extract<Step, Gate>, reason: string): Promise<Ruling> {
       ruling = undefined;
+      gate = step;
       phase = 'awaiting_approval';
       showWaiting('awaiting_approval');
       await recordState({ call, state: 'awaiting_approval', step, reason });

@@ -86,14 +86,14 @@ const handle = async (input: ProcessCallInput, desk: Desk, activities: Activitie
       if (crm.state !== 'needs_approval') return 'done';
       const ruling = await desk.rulingOn('crm', `${crm.action}: ${crm.reasons.join(' ')}`);
       if (!ruling.approved) {
-        desk.skip('crm');
+        desk.turnDown('crm', ruling);
         return 'done';
       }
       crmApprovedBy = ruling.by;
       return 'again';
     },
     deliver: async () => {
-      await activities.deliver({ call, result, skipped: desk.skippedSteps() });
+      await activities.deliver({ call, result, skipped: desk.skippedSteps(), reasons: desk.reasons() });
       return 'done';
     },
   };
