@@ -100,6 +100,7 @@ try {
     WEBEX_CLIENT_ID: WEBEX_CLIENT.clientId,
     WEBEX_CLIENT_SECRET: WEBEX_CLIENT.clientSecret,
     WEBEX_REFRESH_TOKEN: WEBEX_CLIENT.refreshToken,
+    OUTBOUND_ALLOW: new URL(webex.url).host,
     WEBEX_REQUESTS_PER_MINUTE: '60000',
     OPENAI_BASE_URL: `${openai.url}/v1`,
     OPENAI_API_KEY: OPENAI_KEY,

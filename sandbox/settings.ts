@@ -56,5 +56,9 @@ export const CHOICES: { [Name in keyof ChoiceUrls]: (url: string) => Record<stri
   pyannote: (url) => ({ DIARIZATION_PROVIDER: 'pyannoteai', DIARIZATION_BASE_URL: url, DIARIZATION_API_KEY: PYANNOTE_KEY }),
 };
 
+/** Links into the stand-ins lead to this machine, where links from outside may lead nowhere else. */
+export const outboundTo = (urls: SandboxUrls): string => Object.values(urls as unknown as Record<string, string>).map((url) => new URL(url).host).join(',');
+
 /** All that are needed, together. */
-export const sandboxSettings = (urls: SandboxUrls): Record<string, string> => Object.assign({}, ...(Object.keys(SETTINGS_FOR) as (keyof SandboxUrls)[]).map((name) => SETTINGS_FOR[name](urls[name]))) as Record<string, string>;
+export const sandboxSettings = (urls: SandboxUrls): Record<string, string> =>
+  Object.assign({ OUTBOUND_ALLOW: outboundTo(urls) }, ...(Object.keys(SETTINGS_FOR) as (keyof SandboxUrls)[]).map((name) => SETTINGS_FOR[name](urls[name]))) as Record<string, string>;

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type SandboxUrls, SETTINGS_FOR } from '../sandbox/settings.ts';
+import { outboundTo, type SandboxUrls, SETTINGS_FOR } from '../sandbox/settings.ts';
 import { loadConfig, type SettingName } from '../src/config.ts';
 import type { LocalState } from './local-state.ts';
 
@@ -73,6 +73,10 @@ export const planLaunch = (env: NodeJS.ProcessEnv, { folder, state }: { folder: 
   };
   if (plan.ownDatabase) settings['DATABASE_URL'] = `pglite:${join(folder, 'database')}`;
   if (plan.ownObjects) settings['OBJECTS_DIR'] = join(folder, 'objects');
+  if (given['OUTBOUND_ONLY'] && (standIns.length > 0 || plan.ownTemporal)) {
+    settings['OUTBOUND_ONLY'] = `${given['OUTBOUND_ONLY']},127.0.0.1`;
+    remarks.push('OUTBOUND_ONLY: 127.0.0.1 is added, where what is started here listens');
+  }
   const later = 'http://127.0.0.1:1';
   loadConfig({ ...settings, ...standInSettings(standIns, { webex: later, openai: later, salesforce: later, amocrm: later }, settings) });
   return plan;
@@ -81,6 +85,8 @@ export const planLaunch = (env: NodeJS.ProcessEnv, { folder, state }: { folder: 
 /** The settings that lead to the stand-ins. */
 export const standInSettings = (standIns: StandIn[], urls: SandboxUrls, given: Settings): Settings => {
   const settings: Settings = Object.fromEntries(standIns.flatMap((name) => Object.entries(SETTINGS_FOR[name](urls[name]))));
+  // What the stand-ins link to may be reached beside what is allowed already.
+  settings['OUTBOUND_ALLOW'] = [given['OUTBOUND_ALLOW'], outboundTo(urls)].filter(Boolean).join(',');
   // A number to tell callers is nothing of the stand-in's: one that is given stays.
   return given['CONSUMER_HOTLINE'] && settings['CONSUMER_HOTLINE'] ? { ...settings, CONSUMER_HOTLINE: given['CONSUMER_HOTLINE'] } : settings;
 };

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { type HostList, parseHostList } from './adapters/http/hosts.ts';
 import { OPENAI_COMPATIBILITIES } from './adapters/openai-capabilities.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
 import { QUEUES } from './domain/activities.ts';
@@ -24,6 +25,14 @@ const duration = z
   .transform((value) => Number.parseInt(value, 10) * { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[value.at(-1) as 's' | 'm' | 'h' | 'd']);
 
 const someTime = duration.refine((ms) => ms > 0, 'must be longer than nothing');
+const hosts = text.transform((value, context): HostList => {
+  try {
+    return parseHostList(value);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: messageOf(error) });
+    return z.NEVER;
+  }
+});
 /** Only its shape: Temporal reads the rest. */
 const cron = text.refine((value) => value.startsWith('@') || [5, 6, 7].includes(value.replace(/#.*/, '').replace(/^(CRON_)?TZ=\S+/, '').trim().split(/\s+/).length), 'must be a cron expression of 5 to 7 fields, or @hourly and the like');
 
@@ -166,6 +175,14 @@ export const SETTINGS = {
   MODEL_TIMEOUT: setting(duration, { group: 'API and worker', about: 'The same for one request to the language model (below 10m: a step may need two).', default: '8m' }),
   LOG_LEVEL: setting(z.enum(['debug', 'info', 'warn', 'error']), { group: 'API and worker', about: 'debug, info, warn or error.', default: 'info' }),
 
+  OUTBOUND_ALLOW: setting(hosts, {
+    group: 'Outbound',
+    about: 'Where links from outside (recordings, webhooks, Telegram) may lead although it is private, without TLS or on another port: names, `*.names`, addresses and networks, each but a network perhaps with `:port`, comma-separated. Public https needs no entry.',
+    optional: true,
+  }),
+  OUTBOUND_ONLY: setting(hosts, { group: 'Outbound', about: 'On-premise mode: the only hosts that may be reached at all, in the same form. Every address in these settings has to be among them.', optional: true }),
+  TELEGRAM_BASE_URL: setting(url, { group: 'Outbound', about: 'Telegram Bot API, or a server of your own that speaks it (which OUTBOUND_ALLOW has to name).', default: 'https://api.telegram.org' }),
+
   INGEST_EVERY: setting(someTime, { group: 'Schedule', about: 'How often a window is read. Ignored with INGEST_CRON.', default: '15m' }),
   INGEST_CRON: setting(cron, { group: 'Schedule', about: 'Cron expression instead of an interval, in UTC.', optional: true }),
   INGEST_OVERLAP: setting(z.enum(['skip', 'buffer_one', 'buffer_all', 'allow_all']), { group: 'Schedule', about: 'What happens when a window is due while one runs.', default: 'buffer_one' }),
@@ -239,7 +256,7 @@ const AMOCRM_NEEDS = ['AMOCRM_BASE_URL', 'AMOCRM_CLIENT_ID', 'AMOCRM_CLIENT_SECR
 const AMOCRM_ALL = [...AMOCRM_NEEDS, 'AMOCRM_ACCOUNT_ID', 'AMOCRM_WEBHOOK_SECRET'] as const satisfies SettingName[];
 
 /** The settings of amoCRM. */
-export type AmoCrmConfig = { [K in (typeof AMOCRM_NEEDS)[number]]: string } & Pick<Config, 'AMOCRM_REQUESTS_PER_SECOND' | 'UPSTREAM_TIMEOUT'>;
+export type AmoCrmConfig = { [K in (typeof AMOCRM_NEEDS)[number]]: string } & Pick<Config, 'AMOCRM_REQUESTS_PER_SECOND' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ONLY'>;
 
 /** The settings of amoCRM, or undefined where it is not used. */
 export const amoCrmConfig = (config: Config): AmoCrmConfig | undefined => (config.AMOCRM_BASE_URL ? (config as Config & AmoCrmConfig) : undefined);
@@ -262,6 +279,7 @@ const crossChecks = (config: Partial<Config>): string[] => {
   }
   if (config.STT_PROVIDER && config.STT_PROVIDER !== 'openai' && !config.STT_API_KEY) problems.push(`STT_API_KEY is not set, but STT_PROVIDER is ${config.STT_PROVIDER}. The key of OpenAI is not sent to others.`);
   if (config.DIARIZATION_PROVIDER && !config.DIARIZATION_API_KEY) problems.push(`DIARIZATION_API_KEY is not set, but DIARIZATION_PROVIDER is ${config.DIARIZATION_PROVIDER}.`);
+  problems.push(...unreachable(config));
   const unknown = (config.WORKER_QUEUES ?? '').split(',').map((name) => name.trim()).filter((name) => name !== '' && !(QUEUES as readonly string[]).includes(name));
   if (unknown.length > 0) problems.push(`WORKER_QUEUES names ${unknown.map((name) => `"${name}"`).join(', ')}, but there are only ${QUEUES.join(', ')}.`);
   try {
@@ -277,6 +295,32 @@ const crossChecks = (config: Partial<Config>): string[] => {
     }
   }
   return problems;
+};
+
+/** In on-premise mode, what the settings themselves lead to has to be among the hosts that may be reached. */
+const unreachable = (config: Partial<Config>): string[] => {
+  const only = config.OUTBOUND_ONLY;
+  if (!only) return [];
+  const addresses: Record<string, string | undefined> = {
+    TEMPORAL_ADDRESS: config.TEMPORAL_ADDRESS && `temporal://${config.TEMPORAL_ADDRESS}`,
+    DATABASE_URL: config.DATABASE_URL?.startsWith('pglite:') ? undefined : config.DATABASE_URL,
+    WEBEX_BASE_URL: config.WEBEX_BASE_URL,
+    WEBEX_TOKEN_URL: config.WEBEX_TOKEN_URL,
+    OPENAI_BASE_URL: config.OPENAI_BASE_URL,
+    STT_BASE_URL: config.STT_BASE_URL,
+    DIARIZATION_BASE_URL: config.DIARIZATION_BASE_URL,
+    SFDC_URL: config.SFDC_URL,
+    AMOCRM_BASE_URL: config.AMOCRM_BASE_URL,
+    AWS_ENDPOINT_URL: config.AWS_ENDPOINT_URL ?? (config.S3_BUCKET && `https://s3.${config.AWS_REGION}.amazonaws.com`),
+  };
+  return Object.entries(addresses).flatMap(([name, address]) => {
+    const place = address && URL.canParse(address) ? new URL(address) : undefined;
+    // A database may be reached over a socket of this machine.
+    if (!place?.hostname) return [];
+    const host = place.hostname.replace(/^\[|\]$/g, '');
+    const port = Number(place.port || { 'http:': 80, 'https:': 443 }[place.protocol] || 5432);
+    return only.hasName(host, port) || only.hasAddress(host, port) ? [] : [`${name} leads to ${host}:${port}, which is not among the hosts of OUTBOUND_ONLY.`];
+  });
 };
 
 /** The default project's settings as this installation configures them. */

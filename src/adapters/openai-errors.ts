@@ -1,11 +1,22 @@
 import OpenAI, { APIConnectionError, APIConnectionTimeoutError, APIError, APIUserAbortError } from 'openai';
 import { AftercallError, isAftercallError, messageOf } from '../domain/errors.ts';
+import { fetchWithin } from './http/guard.ts';
+import type { HostList } from './http/hosts.ts';
 import { retryAfterMs } from './http/retry-after.ts';
 
+interface Client {
+  baseUrl: string;
+  apiKey: string;
+  timeoutMs: number;
+  /** The hosts of `OUTBOUND_ONLY`. */
+  only: HostList | undefined;
+  headers?: Record<string, string>;
+}
+
 /** A client for OpenAI or a server that speaks its API. Retries are the workflow's business, not the client's. */
-export const openAIClient = ({ baseUrl, apiKey, timeoutMs, headers = {} }: { baseUrl: string; apiKey: string; timeoutMs: number; headers?: Record<string, string> }): OpenAI =>
+export const openAIClient = ({ baseUrl, apiKey, timeoutMs, only, headers = {} }: Client): OpenAI =>
   // A server without keys is given one all the same: the client asks for it.
-  new OpenAI({ baseURL: baseUrl, apiKey: apiKey || 'none', maxRetries: 0, timeout: timeoutMs, defaultHeaders: headers });
+  new OpenAI({ baseURL: baseUrl, apiKey: apiKey || 'none', maxRetries: 0, timeout: timeoutMs, fetch: fetchWithin(only), defaultHeaders: headers });
 
 /** What to call the server in records: `openai`, or the host it is reached at. */
 export const providerName = (baseUrl: string): string => {
@@ -25,6 +36,8 @@ export const openAIFailure = (error: unknown, doing: string, signal: AbortSignal
   if (error instanceof APIConnectionTimeoutError) {
     return new AftercallError('UPSTREAM_TIMEOUT', `${doing} failed: no answer in time.`, { advice: 'It is tried again. The request may have been billed.', cause: error });
   }
+  // Our own fetch refused the address.
+  if (error instanceof APIConnectionError && isAftercallError(error.cause)) return error.cause;
   if (error instanceof APIConnectionError) {
     return new AftercallError('UPSTREAM_UNAVAILABLE', `${doing} failed: ${messageOf(error.cause ?? error)}`, { advice: 'Check the base URL and the network. It is tried again.', cause: error });
   }

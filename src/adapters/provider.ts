@@ -1,4 +1,6 @@
 import { AftercallError } from '../domain/errors.ts';
+import { isWithin } from './http/guard.ts';
+import type { HostList } from './http/hosts.ts';
 import type { OpenAICapabilities } from './openai-capabilities.ts';
 
 /**
@@ -14,6 +16,8 @@ export interface ProviderChoice {
   model?: string;
   /** For one request; for providers that work in jobs, for one job. */
   timeoutMs: number;
+  /** The hosts of `OUTBOUND_ONLY`: the provider's has to be one of them. */
+  only: HostList | undefined;
   /** BCP-47. Taken where a request names none. */
   language?: string;
   /** Of a server that speaks OpenAI's API: what it can do of it. */
@@ -34,7 +38,7 @@ export interface Provider<Port> {
 
 export interface ProviderRegistry<Port> {
   readonly names: readonly string[];
-  /** @throws CONFIG_INVALID when nobody of that name is known */
+  /** @throws CONFIG_INVALID when nobody of that name is known, or it may not be reached */
   create(choice: ProviderChoice): Port;
   /** The same with one more. */
   with(name: string, provider: Provider<Port>): ProviderRegistry<Port>;
@@ -50,7 +54,11 @@ export const createProviderRegistry = <Port>(what: string, providers: Record<str
       if (!provider) {
         throw new AftercallError('CONFIG_INVALID', `There is no ${what} provider "${choice.provider}".`, { advice: `Name one of these: ${names.join(', ')}.` });
       }
-      return provider.create({ ...choice, baseUrl: choice.baseUrl ?? provider.baseUrl, model: choice.model ?? provider.model });
+      const baseUrl = choice.baseUrl ?? provider.baseUrl;
+      if (!isWithin(choice.only, new URL(baseUrl))) {
+        throw new AftercallError('CONFIG_INVALID', `The ${what} provider "${choice.provider}" is at ${new URL(baseUrl).host}, which is not among the hosts of OUTBOUND_ONLY.`, { advice: 'Add its host there, or name another provider.' });
+      }
+      return provider.create({ ...choice, baseUrl, model: choice.model ?? provider.model });
     },
     with: (name, provider) => createProviderRegistry(what, { ...providers, [name]: provider }),
   };

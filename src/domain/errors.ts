@@ -21,6 +21,8 @@ export const ERROR_CODES = {
   BUDGET_REACHED: { retryable: false },
   CALL_BUDGET_REACHED: { retryable: false },
   AUTH_FAILED: { retryable: false },
+  /** The address came from outside and leads where nothing may be asked. */
+  URL_REFUSED: { retryable: false },
 
   /** A page that comes again may be a glitch; one that stays is not read for ever. */
   SOURCE_PAGE_STUCK: { retryable: true },

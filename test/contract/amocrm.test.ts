@@ -13,6 +13,8 @@ import { AMOCRM_CLIENT, startAmoCrm } from '../../sandbox/amocrm/server.ts';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import type { SandboxServer } from '../../sandbox/server.ts';
 import { type AmoCrmSession, createAmoCrmSession } from '../../src/adapters/amocrm/session.ts';
+import { createGuard } from '../../src/adapters/http/guard.ts';
+import { parseHostList } from '../../src/adapters/http/hosts.ts';
 import { createCallNotes } from '../../src/adapters/notes/registry.ts';
 import { createAmoCrm } from '../../src/adapters/sources/amocrm.ts';
 import { createSources } from '../../src/adapters/sources/registry.ts';
@@ -43,7 +45,10 @@ let servers = 0;
 
 const sessionOf = ({ database = db, blockedWaitMs, ...config }: Partial<AmoCrmConfig> & { database?: Database; blockedWaitMs?: number } = {}): AmoCrmSession =>
   createAmoCrmSession({ config: amoCrmConfigAt(amocrm.url, config), credentials: createCredentials(database, createKeyRing(KEYS)), ...(blockedWaitMs === undefined ? {} : { blockedWaitMs }) });
-const sourceOf = (options: { pageSize?: number; overlapMs?: number } = {}, session = sessionOf({ AMOCRM_REQUESTS_PER_SECOND: 1_000 })) => createAmoCrm({ session, timeoutMs: 2_000, overlapMs: 0, ...options });
+/** As `OUTBOUND_ALLOW` makes it. */
+const guardFor = (...urls: string[]) => createGuard({ allow: parseHostList(urls.map((url) => new URL(url).host).join(',')) });
+const sourceOf = (options: { pageSize?: number; overlapMs?: number } = {}, session = sessionOf({ AMOCRM_REQUESTS_PER_SECOND: 1_000 })) =>
+  createAmoCrm({ session, guard: guardFor(amocrm.url), timeoutMs: 2_000, overlapMs: 0, ...options });
 const signal = (): AbortSignal => AbortSignal.timeout(30_000);
 const aSample = (title: string) => SAMPLE_CALLS.find((call) => call.title.includes(title))!;
 
@@ -119,7 +124,7 @@ describe('calls', () => {
   it('that were entered late under an earlier time are found by the overlap', async () => {
     await addNotes(amocrm, { list: 'contacts', createdAt: AT_S - 3_600 });
     expect(await listAll(sourceOf(), AT_S, AT_S + 60)).toEqual([]);
-    expect(await listAll(createAmoCrm({ session: sessionOf(), timeoutMs: 2_000 }), AT_S, AT_S + 60)).toHaveLength(1);
+    expect(await listAll(createAmoCrm({ session: sessionOf(), guard: guardFor(amocrm.url), timeoutMs: 2_000 }), AT_S, AT_S + 60)).toHaveLength(1);
   });
 });
 
@@ -323,45 +328,45 @@ describe('a recording', () => {
     return bytes;
   };
 
-  it('is fetched without our token, from where it stopped, through what the guard will stand in front of', async () => {
-    const asked: string[] = [];
-    const source = createAmoCrm({
-      session: sessionOf(),
-      timeoutMs: 2_000,
-      fetchRecording: (request) => {
-        asked.push(`${request.url.pathname} ${Object.keys(request.headers ?? {}).join()}`);
-        return fetch(request.url, { headers: request.headers ?? {}, redirect: 'manual' });
-      },
-    });
-    const part = await open({ offset: 1_000, source });
+  it('is fetched without our token, from where it stopped', async () => {
+    const part = await open({ offset: 1_000 });
     expect([part.offset, (await bytesOf(part.body)) + 1_000]).toEqual([1_000, part.totalBytes]);
-    expect(asked).toEqual([`/recordings/${SAMPLE_CALLS[0]!.taskId} range`]);
     expect((await ledgerOf(amocrm, 'recording_asked')).map(({ authorization }) => authorization)).toEqual([false]);
   });
 
   it('is followed to where its link leads, a few times, each time past the guard', async () => {
-    const hosts: string[] = [];
-    const store = createServer((_request, response) => response.end('RIFF'));
+    const asked: (string | undefined)[] = [];
+    const store = createServer((request, response) => {
+      asked.push(request.url);
+      response.end('RIFF');
+    });
     await new Promise<void>((resolve) => store.listen(0, '127.0.0.1', resolve));
     const to = `http://127.0.0.1:${(store.address() as AddressInfo).port}/file.wav?signature=x`;
-    await addFaults(amocrm, { route: 'GET /recordings/*', times: 5, effect: { kind: 'redirect', to } });
-    const source = createAmoCrm({
-      session: sessionOf(),
-      timeoutMs: 2_000,
-      fetchRecording: (request) => {
-        hosts.push(request.url.host);
-        return fetch(request.url, { redirect: 'manual' });
-      },
-    });
+    const redirected = async (to: string): Promise<void> => {
+      await clearFaults(amocrm);
+      await addFaults(amocrm, { route: 'GET /recordings/*', times: 5, effect: { kind: 'redirect', to } });
+    };
+    const recordingAsked = async (): Promise<number> => (await requestsOf(amocrm)).filter(({ path }) => path.startsWith('/recordings/')).length;
+    await redirected(to);
+    const source = createAmoCrm({ session: sessionOf(), guard: guardFor(amocrm.url, to), timeoutMs: 2_000 });
     expect(await bytesOf((await open({ source })).body)).toBe(4);
-    expect(hosts).toEqual([new URL(amocrm.url).host, new URL(to).host]);
+    expect(asked).toEqual(['/file.wav?signature=x']);
+    expect(await failureOf(open())).toMatchObject({ code: 'URL_REFUSED', message: expect.stringContaining('loopback') as unknown });
+    expect(asked).toHaveLength(1);
+    await redirected(`${amocrm.url}/recordings/${SAMPLE_CALLS[0]!.taskId}`);
+    const before = await recordingAsked();
+    expect(await failureOf(open())).toMatchObject({ code: 'URL_REFUSED', message: expect.stringContaining('3 redirects') as unknown });
+    expect((await recordingAsked()) - before).toBe(4);
+    await redirected('file:///etc/passwd');
+    expect(await failureOf(open())).toMatchObject({ code: 'URL_REFUSED' });
     store.close();
-    await clearFaults(amocrm);
-    await addFaults(amocrm, { route: 'GET /recordings/*', times: 5, effect: { kind: 'redirect', to: `${amocrm.url}/recordings/${SAMPLE_CALLS[0]!.taskId}` } });
-    expect(await failureOf(open())).toMatchObject({ code: 'RECORDING_UNUSABLE' });
-    await clearFaults(amocrm);
-    await addFaults(amocrm, { route: 'GET /recordings/*', effect: { kind: 'redirect', to: 'file:///etc/passwd' } });
-    expect(await failureOf(open())).toMatchObject({ code: 'RECORDING_UNUSABLE' });
+  });
+
+  it.each(['http://169.254.169.254/latest/meta-data/', 'https://10.0.0.1/1.mp3', 'http://[::1]:9/1.mp3'])('is not asked for where a note leads into the network of the installation: %s', async (link) => {
+    const source = sourceOf();
+    const [id] = await addNotes(amocrm, { list: 'leads', params: { link } });
+    const found = (await source.findRecording(`amo-lead-${id}`, signal()))!;
+    expect(await failureOf(source.openRecording(found, { offset: 0, signal: signal() }))).toMatchObject({ code: 'URL_REFUSED', retryable: false, outcome: 'refused' });
   });
 
   it('that is not there yet is tried again; a link that is none is not', async () => {

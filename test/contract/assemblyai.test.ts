@@ -24,7 +24,7 @@ afterAll(async () => {
 });
 
 const transcribe = (request: Partial<TranscribeAudio> = {}, more: { apiKey?: string; model?: string; language?: string; timeoutMs?: number } = {}) =>
-  transcribers.create({ provider: 'assemblyai', apiKey: ASSEMBLYAI_KEY, baseUrl: server.url, timeoutMs: 60_000, ...more }).transcribe({ path: audio.short.path, durationMs: audio.short.durationMs, signal, ...request });
+  transcribers.create({ provider: 'assemblyai', apiKey: ASSEMBLYAI_KEY, baseUrl: server.url, timeoutMs: 60_000, only: undefined, ...more }).transcribe({ path: audio.short.path, durationMs: audio.short.durationMs, signal, ...request });
 const UPLOAD = 'POST /v2/upload';
 const START = 'POST /v2/transcript';
 const LIST = 'GET /v2/transcript';

@@ -31,7 +31,7 @@ afterAll(async () => {
 
 const TRANSCRIPT = SCRIPT.map(({ speaker, text }, index) => `[${index + 1}] ${speaker} 0:${String(index).padStart(2, '0')}: ${text}`).join('\n');
 const modelAt = (server: SandboxServer, name: keyof typeof OPENAI_COMPATIBILITY, more: { apiKey?: string; timeoutMs?: number; appUrl?: string } = {}) =>
-  languageModels.create({ provider: 'openai', baseUrl: `${server.url}/v1`, apiKey: OPENAI_KEY, model: 'some/model', timeoutMs: 20_000, capabilities: OPENAI_COMPATIBILITY[name], ...more });
+  languageModels.create({ provider: 'openai', baseUrl: `${server.url}/v1`, apiKey: OPENAI_KEY, model: 'some/model', timeoutMs: 20_000, only: undefined, capabilities: OPENAI_COMPATIBILITY[name], ...more });
 const ask = (model: ReturnType<typeof modelAt>, called: AbortSignal = signal) =>
   model.complete({
     messages: [{ role: 'system', content: 'You read phone calls.' }, { role: 'user', content: TRANSCRIPT }, { role: 'user', content: 'TASK: facts' }],
@@ -129,7 +129,7 @@ describe('a gateway', () => {
 describe('a transcription', () => {
   const transcribe = (server: SandboxServer, name: keyof typeof OPENAI_COMPATIBILITY, model = 'Systran/faster-whisper-small', called: AbortSignal = signal) =>
     transcribers
-      .create({ provider: 'openai', baseUrl: `${server.url}/v1`, apiKey: OPENAI_KEY, model, timeoutMs: 20_000, capabilities: OPENAI_COMPATIBILITY[name] })
+      .create({ provider: 'openai', baseUrl: `${server.url}/v1`, apiKey: OPENAI_KEY, model, timeoutMs: 20_000, only: undefined, capabilities: OPENAI_COMPATIBILITY[name] })
       .transcribe({ path: audio.path, durationMs: audio.durationMs, wordTimes: true, signal: called });
 
   it('by a server that knows times has them, of words too, and none of its usage', async () => {
@@ -168,7 +168,7 @@ describe('a transcription', () => {
   ];
   it.each(cases)('or a completion that gets %s fails in the project’s way', async (_what, fault, expected) => {
     const short = (called = signal) =>
-      transcribers.create({ provider: 'openai', baseUrl: `${servers.speaches.url}/v1`, apiKey: '', model: 'whisper', timeoutMs: 3_000, capabilities: OPENAI_COMPATIBILITY.speaches }).transcribe({ path: audio.short.path, durationMs: 8_000, signal: called });
+      transcribers.create({ provider: 'openai', baseUrl: `${servers.speaches.url}/v1`, apiKey: '', model: 'whisper', timeoutMs: 3_000, only: undefined, capabilities: OPENAI_COMPATIBILITY.speaches }).transcribe({ path: audio.short.path, durationMs: 8_000, signal: called });
     await addFaults(servers.speaches, fault(SPEECH));
     expect(await failureOf(short())).toMatchObject(expected);
     await addFaults(servers.vllm, fault(CHAT));

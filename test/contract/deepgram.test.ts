@@ -23,7 +23,7 @@ afterAll(async () => {
   await audio?.remove();
 });
 
-const adapter = (more: { apiKey?: string; model?: string; language?: string; timeoutMs?: number } = {}) => transcribers.create({ provider: 'deepgram', apiKey: DEEPGRAM_KEY, baseUrl: server.url, timeoutMs: 60_000, ...more });
+const adapter = (more: { apiKey?: string; model?: string; language?: string; timeoutMs?: number } = {}) => transcribers.create({ provider: 'deepgram', apiKey: DEEPGRAM_KEY, baseUrl: server.url, timeoutMs: 60_000, only: undefined, ...more });
 const transcribe = (request: Partial<TranscribeAudio> = {}, more: Parameters<typeof adapter>[0] = {}) => adapter(more).transcribe({ path: audio.short.path, durationMs: audio.short.durationMs, signal, ...request });
 const whole = () => ({ path: audio.path, durationMs: audio.durationMs });
 const LISTEN = 'POST /v1/listen';

@@ -3,6 +3,7 @@ import { PYANNOTE_KEY, startPyannote } from '../../sandbox/pyannote/server.ts';
 import type { Fault, SandboxServer } from '../../sandbox/server.ts';
 import type { DiarizeAudio } from '../../src/adapters/diarization/diarizer.ts';
 import { diarizers } from '../../src/adapters/diarization/registry.ts';
+import { type HostList, parseHostList } from '../../src/adapters/http/hosts.ts';
 import { addFaults, clearFaults, ledgerOf } from '../support/sandbox.ts';
 import { abortOnce, aNote, failureOf, prepareSample, requestsTo, respond, type SampleAudio, SCRIPT, SPEECH_FILES } from '../support/speech.ts';
 
@@ -21,8 +22,8 @@ afterAll(async () => {
   await audio?.remove();
 });
 
-const diarize = (request: Partial<DiarizeAudio> = {}, more: { apiKey?: string; model?: string; timeoutMs?: number } = {}) =>
-  diarizers.create({ provider: 'pyannoteai', apiKey: PYANNOTE_KEY, baseUrl: server.url, timeoutMs: 60_000, ...more }).diarize({ path: audio.short.path, durationMs: audio.short.durationMs, signal, ...request });
+const diarize = (request: Partial<DiarizeAudio> = {}, more: { apiKey?: string; model?: string; timeoutMs?: number; only?: HostList } = {}) =>
+  diarizers.create({ provider: 'pyannoteai', apiKey: PYANNOTE_KEY, baseUrl: server.url, timeoutMs: 60_000, only: undefined, ...more }).diarize({ path: audio.short.path, durationMs: audio.short.durationMs, signal, ...request });
 const PLACE = 'POST /v1/media/input';
 const UPLOAD = 'PUT /upload/*';
 const START = 'POST /v1/diarize';
@@ -59,6 +60,15 @@ describe('a diarisation by pyannoteAI', () => {
     await diarize();
     // The stand-in refuses an upload that carries a key, as S3 does.
     expect((await requestsTo(server)).findLast(({ method }) => method === 'PUT')).toMatchObject({ status: 200 });
+  });
+
+  it('uploads nowhere but to the only hosts that may be reached', async () => {
+    const only = parseHostList(new URL(server.url).host);
+    await addFaults(server, respond(PLACE, 201, { url: 'https://uploads.outside.example/place?signature=hidden' }));
+    const failure = await failureOf(diarize({}, { only }));
+    expect(failure).toMatchObject({ code: 'URL_REFUSED', retryable: false, outcome: 'refused', message: expect.stringContaining('OUTBOUND_ONLY') as unknown });
+    expect(failure.message).not.toContain('hidden');
+    expect(await diarize({}, { only })).toMatchObject({ provider: 'pyannoteai' });
   });
 });
 

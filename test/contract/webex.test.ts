@@ -8,6 +8,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import { startWebex, WEBEX_CLIENT } from '../../sandbox/webex/server.ts';
 import type { SandboxServer } from '../../sandbox/server.ts';
+import { parseHostList } from '../../src/adapters/http/hosts.ts';
 import { createWebex } from '../../src/adapters/sources/webex.ts';
 import type { CallCursor, CallSource } from '../../src/adapters/sources/source.ts';
 import { createKeyRing } from '../../src/crypto/key-ring.ts';
@@ -77,6 +78,8 @@ const clientOf = (database: Database, { timeoutMs = 60_000, ...options }: { page
       WEBEX_ORG_ID: undefined,
       WEBEX_REQUESTS_PER_MINUTE: 6_000,
       UPSTREAM_TIMEOUT: timeoutMs,
+      OUTBOUND_ALLOW: parseHostList('127.0.0.1'),
+      OUTBOUND_ONLY: undefined,
     },
     credentials: createCredentials(database, createKeyRing(`k:${Buffer.alloc(32, 1).toString('base64')}`)),
     ...options,

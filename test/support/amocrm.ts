@@ -11,6 +11,7 @@ export const amoCrmConfigAt = (url: string, more: Partial<AmoCrmConfig> = {}): A
   AMOCRM_REDIRECT_URI: AMOCRM_CLIENT.redirectUri,
   AMOCRM_REQUESTS_PER_SECOND: 7,
   UPSTREAM_TIMEOUT: 10_000,
+  OUTBOUND_ONLY: undefined,
   ...more,
 });
 

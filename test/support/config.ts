@@ -13,5 +13,6 @@ export const complete: Record<string, string> = {
   SFDC_URL: 'http://127.0.0.1:1',
   SFDC_CLIENT_ID: 'sfdc-client',
   SFDC_CLIENT_SECRET: 'sfdc-secret',
+  OUTBOUND_ALLOW: '127.0.0.1',
   API_TOKEN: 'a-token-for-tests-only',
 };

@@ -16,13 +16,13 @@ import { complete } from '../support/config.ts';
 const shorthand: Provider<Transcriber> = {
   baseUrl: 'https://shorthand.example',
   model: 'pitman',
-  create: ({ baseUrl, apiKey, model, timeoutMs }) => ({
+  create: ({ baseUrl, apiKey, model, timeoutMs, only }) => ({
     name: 'shorthand',
     model,
     limits: { maxBytes: 1, maxSeconds: 1 },
     tellsSpeakers: false,
     async transcribe({ durationMs, signal }) {
-      const { line } = (await sendForJson({ system: 'Shorthand', doing: 'Transcribing', url: new URL(`${baseUrl}/${model}`), headers: { authorization: apiKey }, signal, timeoutMs })) as { line: string };
+      const { line } = (await sendForJson({ system: 'Shorthand', doing: 'Transcribing', url: new URL(`${baseUrl}/${model}`), only, headers: { authorization: apiKey }, signal, timeoutMs })) as { line: string };
       return { segments: [{ startMs: 0, endMs: durationMs, text: line }], durationMs, provider: 'shorthand', model, usage: { seconds: 1 } };
     },
   }),
@@ -44,8 +44,8 @@ describe('a provider that is defined elsewhere', () => {
     const audio = { path: 'call.ogg', durationMs: 1_000, signal: new AbortController().signal };
     const texts = await Promise.all(
       [
-        { provider: 'shorthand', baseUrl: url, apiKey: 'one', timeoutMs: 5_000 },
-        { provider: 'shorthand', baseUrl: url, apiKey: 'two', model: 'gregg', timeoutMs: 5_000 },
+        { provider: 'shorthand', baseUrl: url, apiKey: 'one', timeoutMs: 5_000, only: undefined },
+        { provider: 'shorthand', baseUrl: url, apiKey: 'two', model: 'gregg', timeoutMs: 5_000, only: undefined },
       ].map(async (choice) => (await known.create(choice).transcribe(audio)).segments[0]!.text),
     );
     expect(texts).toEqual(['/pitman by one', '/gregg by two']);
@@ -59,11 +59,26 @@ describe('a provider that is defined elsewhere', () => {
 
 describe('a provider that nobody knows', () => {
   it.each(['whisperer', 'constructor', '__proto__'])('is refused by name: %s', (provider) => {
-    expect(() => transcribers.create({ provider, apiKey: 'k', timeoutMs: 1 })).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID', advice: expect.stringContaining('openai, deepgram, assemblyai') as unknown }));
+    expect(() => transcribers.create({ provider, apiKey: 'k', timeoutMs: 1, only: undefined })).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID', advice: expect.stringContaining('openai, deepgram, assemblyai') as unknown }));
   });
   it('is refused when the program starts', () => {
     expect(() => createTranscriber(loadConfig({ ...complete, STT_PROVIDER: 'whisperer', STT_API_KEY: 'k' }))).toThrow('There is no transcription provider "whisperer".');
     expect(() => createDiarizer(loadConfig({ ...complete, DIARIZATION_PROVIDER: 'hark', DIARIZATION_API_KEY: 'k' }))).toThrow('There is no diarisation provider "hark".');
+  });
+});
+
+describe('a provider that may not be reached', () => {
+  const only = { ...complete, OUTBOUND_ONLY: '127.0.0.1' };
+  it.each([
+    ['Deepgram', () => createTranscriber(loadConfig({ ...only, STT_PROVIDER: 'deepgram', STT_API_KEY: 'k' })), 'The transcription provider "deepgram" is at api.deepgram.com, which is not among the hosts of OUTBOUND_ONLY.'],
+    ['AssemblyAI', () => createTranscriber(loadConfig({ ...only, STT_PROVIDER: 'assemblyai', STT_API_KEY: 'k' })), 'is at api.assemblyai.com'],
+    ['pyannoteAI', () => createDiarizer(loadConfig({ ...only, DIARIZATION_PROVIDER: 'pyannoteai', DIARIZATION_API_KEY: 'k' })), 'is at api.pyannote.ai'],
+    ['another address of pyannoteAI', () => loadConfig({ ...only, DIARIZATION_PROVIDER: 'pyannoteai', DIARIZATION_API_KEY: 'k', DIARIZATION_BASE_URL: 'https://pyannote.example' }), 'DIARIZATION_BASE_URL leads to pyannote.example:443'],
+  ])('is refused when the program starts: %s', (_name, create, why) => {
+    expect(create).toThrow(why);
+  });
+  it('may be its own in the house', () => {
+    expect(createTranscriber(loadConfig({ ...only, STT_PROVIDER: 'deepgram', STT_API_KEY: 'k', STT_BASE_URL: 'http://127.0.0.1:2' }))).toMatchObject({ name: 'deepgram' });
   });
 });
 

@@ -76,6 +76,7 @@ export const createAmoCrmSession = ({ config, credentials, blockedWaitMs = BLOCK
       system: 'amoCRM',
       doing,
       url,
+      only: config.OUTBOUND_ONLY,
       signal,
       timeoutMs: config.UPSTREAM_TIMEOUT,
       explain: (refusal) => {

@@ -20,6 +20,7 @@ export const createAmoCrmToken = ({ config, credentials }: { config: AmoCrmConfi
         system: 'amoCRM',
         doing: 'Renewing the access token',
         url: new URL(`${config.AMOCRM_BASE_URL}/oauth2/access_token`),
+        only: config.OUTBOUND_ONLY,
         method: 'POST',
         headers: { 'content-type': 'application/json', accept: 'application/json' },
         body: JSON.stringify({

@@ -20,6 +20,7 @@ export type SalesforceConfig = Pick<
   | 'SFDC_REVENUE_FLAG_FIELD'
   | 'SFDC_CONVERTED_STATUS'
   | 'UPSTREAM_TIMEOUT'
+  | 'OUTBOUND_ONLY'
 >;
 
 /** A connection without a schema: records are plain objects. */
@@ -75,7 +76,7 @@ export const createSalesforceSession = (config: SalesforceConfig) => {
       const { promise: cancelled, reject } = Promise.withResolvers<never>();
       const stop = (): void => reject(signal.reason as Error);
       signal.addEventListener('abort', stop, { once: true });
-      const transport = new SalesforceTransport({ doing, signal, timeoutMs: config.UPSTREAM_TIMEOUT });
+      const transport = new SalesforceTransport({ doing, signal, timeoutMs: config.UPSTREAM_TIMEOUT, only: config.OUTBOUND_ONLY });
       let signIns = 0;
       let signInFailure: unknown;
 
@@ -140,6 +141,7 @@ const signIn = async (config: SalesforceConfig): Promise<Grant> => {
     system: 'Salesforce',
     doing: 'Signing in',
     url: new URL(`${config.SFDC_URL}/services/oauth2/token`),
+    only: config.OUTBOUND_ONLY,
     method: 'POST',
     headers: { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' },
     body: form.toString(),

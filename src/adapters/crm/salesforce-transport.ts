@@ -1,6 +1,8 @@
 import { PassThrough } from 'node:stream';
 import { Transport } from 'jsforce/lib/transport.js';
-import { AftercallError } from '../../domain/errors.ts';
+import { AftercallError, isAftercallError } from '../../domain/errors.ts';
+import { fetchWithin } from '../http/guard.ts';
+import type { HostList } from '../http/hosts.ts';
 import { reasonOf } from '../http/http.ts';
 import { retryAfterMs } from '../http/retry-after.ts';
 
@@ -14,6 +16,8 @@ export interface SendingOptions {
   signal: AbortSignal;
   /** For a whole answer. */
   timeoutMs: number;
+  /** The hosts of `OUTBOUND_ONLY`: the sign-in says which host has the records. */
+  only: HostList | undefined;
 }
 
 /**
@@ -39,21 +43,21 @@ export class SalesforceTransport extends Transport {
   }
 
   async #send({ url, method, headers = {}, body }: Request): Promise<Answer> {
-    const { doing, signal, timeoutMs } = this.#options;
+    const { doing, signal, timeoutMs, only } = this.#options;
     signal.throwIfAborted();
     const timeout = AbortSignal.timeout(timeoutMs);
     let answer: Answer;
     try {
-      const response = await fetch(url, {
+      const response = await fetchWithin(only)(url, {
         method,
         headers: withoutLength(headers),
-        redirect: 'manual',
         signal: AbortSignal.any([signal, timeout]),
         ...(typeof body === 'string' ? { body } : {}),
       });
       answer = { statusCode: response.status, headers: Object.fromEntries(response.headers), body: await response.text() };
     } catch (error) {
       signal.throwIfAborted();
+      if (isAftercallError(error)) throw error;
       if (timeout.aborted) {
         throw new AftercallError('UPSTREAM_TIMEOUT', `${doing} failed: Salesforce did not answer within ${timeoutMs / 1_000} s.`, { advice: 'It is tried again. If it goes on, check the status of Salesforce.', cause: error });
       }

@@ -14,6 +14,7 @@ export const diarizationChoice = (config: Config): ProviderChoice | undefined =>
         provider: config.DIARIZATION_PROVIDER,
         apiKey: config.DIARIZATION_API_KEY ?? '',
         timeoutMs: config.SPEECH_TIMEOUT,
+        only: config.OUTBOUND_ONLY,
         ...(config.DIARIZATION_BASE_URL ? { baseUrl: config.DIARIZATION_BASE_URL } : {}),
       };
 

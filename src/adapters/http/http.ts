@@ -1,25 +1,26 @@
 import { AftercallError, type ErrorCode, isAftercallError, messageOf } from '../../domain/errors.ts';
+import { fetchWithin, type Guard, NotConnected } from './guard.ts';
+import type { HostList } from './hosts.ts';
 import { retryAfterMs } from './retry-after.ts';
 
-export interface HttpRequest {
+interface Request {
   /** The system that is asked, as people call it: stands in messages. */
   system: string;
   /** What the request is for, as in "Listing calls": stands in messages. */
   doing: string;
-  url: URL;
   method?: 'GET' | 'POST' | 'PATCH' | 'PUT';
   headers?: Record<string, string>;
-  /** A `Blob` of a file is read while it is sent, and says how long it is. */
-  body?: string | Blob;
   signal: AbortSignal;
   /** For the request to be sent and the headers of the answer to arrive; and once more for the rest of a JSON answer. */
   timeoutMs?: number;
-  /** What this vendor means by a status where it differs from everybody's. `said` is the answer's text. */
+  /** The URL's path opens something, as its query always may: messages show the host alone. */
+  secretPath?: true;
+  /** Gives the answer whatever its status is, for a caller who reads refusals itself. */
+  anyStatus?: true;
+  /** What this vendor means by a status where it differs from everybody's. `said` is the beginning of the answer's text. */
   meaningOf?: (status: number, said: string) => ErrorCode | undefined;
   /** What a refusal means to this system; undefined leaves it to the general mapping. */
   explain?: (refusal: Refusal) => AftercallError | undefined;
-  /** Hands a redirect back as it is, for the caller to judge. */
-  wantsRedirects?: true;
 }
 
 /** An answer of 300 or more. */
@@ -31,44 +32,69 @@ export interface Refusal {
   retryAfterMs?: number;
 }
 
+/** To a system that the installation's settings name. `only` are the hosts of `OUTBOUND_ONLY`. */
+export interface RequestToOurs extends Request {
+  url: URL;
+  only: HostList | undefined;
+  /** A `Blob` of a file is read while it is sent, and says how long it is. */
+  body?: string | Blob;
+  guard?: never;
+}
+
+/** To an address that comes from outside. */
+interface RequestOutside extends Request {
+  url: string;
+  guard: Guard;
+  body?: string;
+}
+
+export type HttpRequest = RequestToOurs | RequestOutside;
+
 const DEFAULT_TIMEOUT_MS = 60_000;
 const MAX_JSON_BYTES = 32 * 1024 * 1024;
+/** Of a refusal, for its reason. */
+const MAX_REFUSAL_BYTES = 16 * 1024;
 
 /**
  * Sends a request and maps what can go wrong.
  *
- * Redirects are not followed: none of the APIs uses them, and a token must not travel to another host.
+ * What comes from outside goes through the guard, which checks where it leads and follows redirects. To systems of
+ * the settings redirects are not followed: none of the APIs uses them, and a token must not travel to another host.
  * Messages show the URL without its query, which may hold signatures.
  *
- * @returns the response with a status below 300, or a redirect if those are wanted
+ * @returns the response with a status below 300
+ * @throws an error whose outcome is `refused` when the upstream said no, or nothing was sent at all
  */
 export const send = async (request: HttpRequest): Promise<Response> => {
-  const { url, method = 'GET', headers = {}, body, signal, timeoutMs = DEFAULT_TIMEOUT_MS } = request;
+  const { method = 'GET', headers = {}, signal, timeoutMs = DEFAULT_TIMEOUT_MS } = request;
+  signal.throwIfAborted();
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(), timeoutMs);
-  let response: Response;
+  const init = { method, headers, signal: AbortSignal.any([signal, timeout.signal]) };
   try {
-    response = await fetch(url, { method, headers, redirect: 'manual', signal: AbortSignal.any([signal, timeout.signal]), ...(body === undefined ? {} : { body }) });
+    const response = await (request.guard ? request.guard.fetch(request.guard.parse(request.url), { ...init, body: request.body }) : fetchWithin(request.only)(request.url, { ...init, body: request.body ?? null }));
+    if (request.anyStatus || response.status < 300) return response;
+    throw await failureOf(request, response);
   } catch (error) {
+    if (isAftercallError(error)) throw error.code === 'URL_REFUSED' ? new AftercallError(error.code, `${request.doing} failed: ${error.message}`, { advice: error.advice, outcome: error.outcome }) : error;
     signal.throwIfAborted();
+    const outcome = neverConnected(error) ? 'refused' : 'unknown';
     if (timeout.signal.aborted) {
-      throw new AftercallError('UPSTREAM_TIMEOUT', `${request.doing} failed: ${request.system} did not answer within ${timeoutMs / 1_000} s (${shown(url)}).`, {
+      throw new AftercallError('UPSTREAM_TIMEOUT', `${request.doing} failed: ${request.system} did not answer within ${timeoutMs / 1_000} s (${shown(request)}).`, {
         advice: `Check that ${request.system} is up.`,
+        outcome,
         cause: error,
       });
     }
-    throw new AftercallError('UPSTREAM_UNAVAILABLE', `${request.doing} failed: ${request.system} cannot be reached at ${url.origin}: ${reasonOf(error)}`, {
+    throw new AftercallError('UPSTREAM_UNAVAILABLE', `${request.doing} failed: ${request.system} cannot be reached at ${new URL(request.url).origin}: ${reasonOf(error)}`, {
       advice: `Check the address, the network and that ${request.system} is up.`,
+      outcome,
       cause: error,
     });
   } finally {
     clearTimeout(timer);
   }
-  if (response.status < 300 || (request.wantsRedirects && isRedirect(response))) return response;
-  throw await failureOf(request, response);
 };
-
-export const isRedirect = ({ status, headers }: Response): boolean => [301, 302, 303, 307, 308].includes(status) && headers.has('location');
 
 /** Sends a request for JSON. @returns undefined when the answer says that it is empty (204) @throws UPSTREAM_NONSENSE when it is no JSON */
 export const sendForJson = async (request: HttpRequest): Promise<unknown> => {
@@ -93,7 +119,7 @@ const ADVICE: Partial<Record<ErrorCode, string>> = {
 /** The error for a status of 300 or more. The upstream refused, so nothing was done. */
 const failureOf = async (request: HttpRequest, response: Response): Promise<AftercallError> => {
   const { status } = response;
-  const text = await response.text().catch(() => '');
+  const text = await readUpTo(response, MAX_REFUSAL_BYTES);
   const said = excerpt(text);
   const message = `${request.doing} failed: ${request.system} answered ${status}${said ? ` (${said})` : ''}.`;
   const wait = retryAfterMs(response.headers.get('retry-after'), Date.now());
@@ -107,6 +133,22 @@ const failureOf = async (request: HttpRequest, response: Response): Promise<Afte
   if (status === 429) return new AftercallError('RATE_LIMITED', message, { ...options, advice: 'It is tried again after the time asked for.' });
   if (status >= 500 || status === 408) return new AftercallError('UPSTREAM_UNAVAILABLE', message, { ...options, advice: `It is tried again. If it goes on, check the status of ${request.system}.` });
   return new AftercallError('UPSTREAM_REJECTED', message, { ...options, advice: `${request.system} does not accept this request; trying again will not help.` });
+};
+
+/** The beginning of an answer, as far as it came. */
+export const readUpTo = async (response: Response, limit: number): Promise<string> => {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+      chunks.push(chunk);
+      bytes += chunk.byteLength;
+      if (bytes >= limit) break;
+    }
+  } catch {
+    // What did come is all there is to show.
+  }
+  return Buffer.concat(chunks).subarray(0, limit).toString('utf8');
 };
 
 const readText = async (request: HttpRequest, response: Response, limit: number): Promise<string> => {
@@ -139,8 +181,27 @@ const readText = async (request: HttpRequest, response: Response, limit: number)
   return Buffer.concat(chunks).toString('utf8');
 };
 
-/** A URL as it may be shown: what identifies the place, not what opens it. */
-export const shown = (url: URL): string => `${url.origin}${url.pathname}`;
+/** A request's URL as it may be shown: what identifies the place, not what opens it. */
+const shown = ({ url, secretPath }: HttpRequest): string => {
+  const { origin, pathname } = new URL(url);
+  return secretPath ? origin : `${origin}${pathname}`;
+};
+
+interface SocketError {
+  code?: string;
+  syscall?: string;
+  errors?: SocketError[];
+}
+
+const NOT_TRUSTED = /^UND_ERR_CONNECT_TIMEOUT$|^ERR_TLS_CERT|CERT_|SELF_SIGNED|^UNABLE_TO_/;
+
+/** Nothing was sent: no address, nobody there, or somebody who cannot prove who they are. */
+const neverConnected = (error: unknown): boolean => {
+  if (error instanceof NotConnected) return true;
+  // What is behind "fetch failed"; where several addresses were tried, one error for each.
+  const cause = (error instanceof Error ? error.cause : undefined) as SocketError | undefined;
+  return [cause, ...(cause?.errors ?? [])].some((each) => each?.syscall === 'connect' || each?.syscall === 'getaddrinfo' || NOT_TRUSTED.test(each?.code ?? ''));
+};
 
 /** What undici hides behind "fetch failed". */
 export const reasonOf = (error: unknown): string => {

@@ -14,6 +14,7 @@ export const modelChoice = (config: Config): ProviderChoice => ({
   apiKey: config.OPENAI_API_KEY,
   model: config.LLM_MODEL,
   timeoutMs: config.MODEL_TIMEOUT,
+  only: config.OUTBOUND_ONLY,
   capabilities: OPENAI_COMPATIBILITY[config.OPENAI_COMPATIBILITY],
   ...(config.API_PUBLIC_URL ? { appUrl: config.API_PUBLIC_URL } : {}),
 });

@@ -2,8 +2,9 @@ import type { CallDetails, CrmCard } from '../../domain/call.ts';
 import { AftercallError, isAftercallError } from '../../domain/errors.ts';
 import { type Note, NotesSchema, UsersSchema } from '../amocrm/notes.schema.ts';
 import type { AmoCrmSession } from '../amocrm/session.ts';
+import type { Guard } from '../http/guard.ts';
 import { createBatcher } from './batcher.ts';
-import { type FetchRecording, isWebAddress, openDownload } from './download.ts';
+import { openDownload } from './download.ts';
 import type { CallCursor, CallPage, CallSource, ListCalls, RecordingLink } from './source.ts';
 
 /** The kinds of cards that calls are noted on, each a list of its own in the API, in the order in which they are read. */
@@ -21,15 +22,14 @@ const OVERLAP_MS = 3 * 3_600_000;
 const OPEN_MS = 15 * 60_000;
 const LOOK_UP_WINDOW_MS = 50;
 const USERS_FOR_MS = 10 * 60_000;
-/** Links often pass through the telephone system to where the file lies. */
-const MOST_HOPS = 3;
 
 export interface AmoCrmSourceOptions {
   session: AmoCrmSession;
+  /** What links in notes go through: whoever writes notes decides where they lead. */
+  guard: Guard;
   timeoutMs: number;
   pageSize?: number;
   overlapMs?: number;
-  fetchRecording?: FetchRecording;
 }
 
 /**
@@ -38,7 +38,7 @@ export interface AmoCrmSourceOptions {
  * A call's ID is its note's. A call that is noted on two cards is two calls to us: nothing in the API says
  * reliably that they are one.
  */
-export const createAmoCrm = ({ session, timeoutMs, pageSize = PAGE_SIZE, overlapMs = OVERLAP_MS, fetchRecording }: AmoCrmSourceOptions): CallSource & Required<Pick<CallSource, 'findCall'>> => {
+export const createAmoCrm = ({ session, guard, timeoutMs, pageSize = PAGE_SIZE, overlapMs = OVERLAP_MS }: AmoCrmSourceOptions): CallSource & Required<Pick<CallSource, 'findCall'>> => {
   const readNotes = async (list: List, query: [string, string][], doing: string, signal: AbortSignal): Promise<{ notes: Note[]; isLast: boolean }> => {
     const answer = await session.ask({ doing, path: `/api/v4/${list}/notes`, query: [...query, ['filter[note_type][]', 'call_in'], ['filter[note_type][]', 'call_out'], ['limit', String(pageSize)]], signal });
     if (answer === undefined) return { notes: [], isLast: true };
@@ -167,9 +167,8 @@ export const createAmoCrm = ({ session, timeoutMs, pageSize = PAGE_SIZE, overlap
         link,
         offset,
         signal,
+        guard,
         timeoutMs,
-        hops: MOST_HOPS,
-        ...(fetchRecording ? { fetchRecording } : {}),
         explain: ({ status, message }) =>
           [401, 403, 404, 410].includes(status)
             ? new AftercallError('RECORDING_LINK_EXPIRED', `${message} The telephone system does not give it out under this link, or not yet.`, { advice: 'It is looked up and tried again. If it stays, open the link of the call in amoCRM by hand.', outcome: 'refused' })
@@ -229,6 +228,9 @@ const toLink = (callId: string, { params: { link, duration = 0 }, created_at: cr
     ...(duration > 0 ? { startedAtMs: createdS * 1_000, stoppedAtMs: (createdS + duration) * 1_000 } : {}),
   };
 };
+
+/** Whether a recording could be asked for there. A name and password in it would travel with each request, and stand in messages. */
+const isWebAddress = ({ protocol, username, password }: URL): boolean => /^https?:$/.test(protocol) && username === '' && password === '';
 
 const nonsense = (doing: string, issue: { path: PropertyKey[]; message: string } | undefined): AftercallError =>
   new AftercallError('UPSTREAM_NONSENSE', `${doing} failed: amoCRM answered in an unknown shape (${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}).`, {

@@ -3,6 +3,7 @@ import type { Credentials } from '../../db/credentials.ts';
 import { AftercallError } from '../../domain/errors.ts';
 import { type Made, makeAll } from '../registry.ts';
 import type { AmoCrmSession } from '../amocrm/session.ts';
+import { guardOf } from '../http/guard.ts';
 import { createAmoCrm } from './amocrm.ts';
 import type { CallSource } from './source.ts';
 import { createWebex } from './webex.ts';
@@ -17,7 +18,7 @@ export interface SourceDependencies {
 /** Every source by its name; undefined where the settings leave it out. A new one is a file beside this and a line here. */
 const SOURCES = {
   webex: createWebex,
-  amocrm: ({ config, amocrm }) => amocrm && createAmoCrm({ session: amocrm, timeoutMs: config.UPSTREAM_TIMEOUT }),
+  amocrm: ({ config, amocrm }) => amocrm && createAmoCrm({ session: amocrm, guard: guardOf(config), timeoutMs: config.UPSTREAM_TIMEOUT }),
 } satisfies Record<string, (dependencies: SourceDependencies) => CallSource | undefined>;
 
 export const SOURCE_NAMES = Object.keys(SOURCES);

@@ -5,7 +5,7 @@ import { sendForJson } from '../http/http.ts';
 import { createRotatingToken, type RenewedToken } from '../rotating-token.ts';
 import { TokenSchema } from './webex.schema.ts';
 
-type TokenConfig = Pick<Config, 'WEBEX_TOKEN_URL' | 'WEBEX_CLIENT_ID' | 'WEBEX_CLIENT_SECRET' | 'WEBEX_REFRESH_TOKEN' | 'UPSTREAM_TIMEOUT'>;
+type TokenConfig = Pick<Config, 'WEBEX_TOKEN_URL' | 'WEBEX_CLIENT_ID' | 'WEBEX_CLIENT_SECRET' | 'WEBEX_REFRESH_TOKEN' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ONLY'>;
 
 /** The access token of Webex. */
 export const createWebexToken = ({ config, credentials }: { config: TokenConfig; credentials: Credentials }) => {
@@ -14,6 +14,7 @@ export const createWebexToken = ({ config, credentials }: { config: TokenConfig;
       system: 'Webex',
       doing: 'Renewing the access token',
       url: new URL(config.WEBEX_TOKEN_URL),
+      only: config.OUTBOUND_ONLY,
       method: 'POST',
       headers: { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' },
       body: new URLSearchParams({

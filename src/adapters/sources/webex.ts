@@ -3,6 +3,7 @@ import type { Credentials } from '../../db/credentials.ts';
 import type { CallDetails } from '../../domain/call.ts';
 import { AftercallError, isAftercallError } from '../../domain/errors.ts';
 import { isSafeCallId } from '../../domain/ids.ts';
+import { guardOf } from '../http/guard.ts';
 import { sendForJson } from '../http/http.ts';
 import { createBatcher } from './batcher.ts';
 import { openDownload } from './download.ts';
@@ -13,7 +14,7 @@ import { createWebexToken } from './webex-token.ts';
 
 type WebexConfig = Pick<
   Config,
-  'WEBEX_BASE_URL' | 'WEBEX_TOKEN_URL' | 'WEBEX_CLIENT_ID' | 'WEBEX_CLIENT_SECRET' | 'WEBEX_REFRESH_TOKEN' | 'WEBEX_ORG_ID' | 'WEBEX_REQUESTS_PER_MINUTE' | 'UPSTREAM_TIMEOUT'
+  'WEBEX_BASE_URL' | 'WEBEX_TOKEN_URL' | 'WEBEX_CLIENT_ID' | 'WEBEX_CLIENT_SECRET' | 'WEBEX_REFRESH_TOKEN' | 'WEBEX_ORG_ID' | 'WEBEX_REQUESTS_PER_MINUTE' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ALLOW' | 'OUTBOUND_ONLY'
 >;
 
 /** The API's own maximum. Fewer pages also mean fewer page borders. */
@@ -26,6 +27,7 @@ const LINK_LIFETIME_MINUTES = 60;
 /** Webex Contact Center: tasks, captures and pre-signed recordings. */
 export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE }: { config: WebexConfig; credentials: Credentials; pageSize?: number }): CallSource => {
   const token = createWebexToken({ config, credentials });
+  const guard = guardOf(config);
   const bucket = createTokenBucket(config.WEBEX_REQUESTS_PER_MINUTE);
 
   const ask = async (request: { doing: string; url: URL; method?: 'POST'; body?: object; signal: AbortSignal }): Promise<unknown> => {
@@ -35,6 +37,7 @@ export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE }: { con
         system: 'Webex',
         doing: request.doing,
         url: request.url,
+        only: config.OUTBOUND_ONLY,
         signal: request.signal,
         timeoutMs: config.UPSTREAM_TIMEOUT,
         headers: { authorization: `Bearer ${accessToken}`, accept: 'application/json', ...(request.body ? { 'content-type': 'application/json' } : {}) },
@@ -129,6 +132,7 @@ export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE }: { con
         link,
         offset,
         signal,
+        guard,
         timeoutMs: config.UPSTREAM_TIMEOUT,
         explain: ({ status, message }) =>
           status === 401 || status === 403 ? new AftercallError('RECORDING_LINK_EXPIRED', `${message} The link has probably expired.`, { advice: 'A new link is asked for at the next try.', outcome: 'refused' }) : undefined,

@@ -2,7 +2,7 @@ import { openAsBlob } from 'node:fs';
 import type { z } from 'zod';
 import type { JobNote } from '../../domain/cost.ts';
 import { AftercallError, isAftercallError } from '../../domain/errors.ts';
-import { type HttpRequest, sendForJson } from '../http/http.ts';
+import { type RequestToOurs, sendForJson } from '../http/http.ts';
 import { jobFailed, LOOK_TIMEOUT_MS, poll, stillRunning } from '../poll.ts';
 import type { Provider, ProviderConfig } from '../provider.ts';
 import { TranscriptListSchema, TranscriptSchema, UploadSchema } from './assemblyai.schema.ts';
@@ -22,12 +22,13 @@ type Answer = z.output<typeof TranscriptSchema>;
  * after. Another try after a crash goes on with the ID; with the address alone it finds the transcript of
  * that upload in the account's list. Nothing is transcribed twice. Samples of known speakers are not taken.
  */
-const createAssemblyAITranscriber = ({ baseUrl, apiKey, model, timeoutMs, language: usualLanguage }: ProviderConfig): Transcriber => {
+const createAssemblyAITranscriber = ({ baseUrl, apiKey, model, timeoutMs, only, language: usualLanguage }: ProviderConfig): Transcriber => {
   const lookTimeoutMs = Math.min(timeoutMs, LOOK_TIMEOUT_MS);
-  const ask = async <S extends z.ZodType>(schema: S, path: string, request: Pick<HttpRequest, 'doing' | 'signal'> & Partial<HttpRequest>): Promise<z.output<S>> => {
+  const ask = async <S extends z.ZodType>(schema: S, path: string, request: Pick<RequestToOurs, 'doing' | 'signal' | 'method' | 'headers' | 'body' | 'timeoutMs'>): Promise<z.output<S>> => {
     const answer = await sendForJson({
       system: 'AssemblyAI',
       url: new URL(`${baseUrl}${path}`),
+      only,
       timeoutMs,
       ...request,
       // No "Bearer".

@@ -18,7 +18,7 @@ const MEDIA_TYPES: Record<string, string> = { '.ogg': 'audio/ogg', '.wav': 'audi
  * It has no key for repeated requests and nothing to ask for a lost answer by: after a crash the request
  * is made, and paid, again. Samples of known speakers are not taken.
  */
-const createDeepgramTranscriber = ({ baseUrl, apiKey, model, timeoutMs, language: usualLanguage }: ProviderConfig): Transcriber => ({
+const createDeepgramTranscriber = ({ baseUrl, apiKey, model, timeoutMs, only, language: usualLanguage }: ProviderConfig): Transcriber => ({
   name: 'deepgram',
   model,
   limits: LIMITS,
@@ -37,6 +37,7 @@ const createDeepgramTranscriber = ({ baseUrl, apiKey, model, timeoutMs, language
       system: 'Deepgram',
       doing: 'Transcribing',
       url,
+      only,
       method: 'POST',
       headers: { authorization: `Token ${apiKey}`, 'content-type': MEDIA_TYPES[extname(path).toLowerCase()] ?? 'application/octet-stream', accept: 'application/json' },
       body: await openAsBlob(path),

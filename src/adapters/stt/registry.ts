@@ -17,6 +17,7 @@ export const speechChoice = (config: Config): ProviderChoice => {
     provider: config.STT_PROVIDER,
     apiKey: config.STT_API_KEY ?? (byOpenAI ? config.OPENAI_API_KEY : ''),
     timeoutMs: config.SPEECH_TIMEOUT,
+    only: config.OUTBOUND_ONLY,
     ...(baseUrl ? { baseUrl } : {}),
     ...(config.STT_MODEL ? { model: config.STT_MODEL } : {}),
     ...(byOpenAI ? { capabilities: OPENAI_COMPATIBILITY[config.STT_COMPATIBILITY ?? (config.STT_BASE_URL ? 'openai' : config.OPENAI_COMPATIBILITY)] } : {}),
