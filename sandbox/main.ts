@@ -9,9 +9,11 @@ import { AUDIO_FOLDER, SAMPLE_CALLS } from './calls/index.ts';
 import { startDeepgram } from './deepgram/server.ts';
 import { startOpenAI } from './openai/server.ts';
 import { startPyannote } from './pyannote/server.ts';
+import { RECEIVER_SECRETS, startReceiver } from './receiver/server.ts';
 import { SALESFORCE_CLIENT, startSalesforce } from './salesforce/server.ts';
 import type { SandboxServer } from './server.ts';
 import { CHOICES, type ChoiceUrls, sandboxSettings, type SandboxUrls } from './settings.ts';
+import { startTelegram, TELEGRAM_BOT } from './telegram/server.ts';
 import { startWebex } from './webex/server.ts';
 
 /**
@@ -26,6 +28,7 @@ const HELP = `Usage: npm run sandbox -- [options]
   --data DIR           where it keeps its state                  (.aftercall/sandbox)
   --port-webex N       --port-openai N      --port-salesforce N  --port-amocrm N  (a free one)
   --port-deepgram N    --port-assemblyai N  --port-pyannote N                     (a free one)
+  --port-telegram N    --port-receiver N                                          (a free one)
   --speech MODE        script: known calls are answered from their scripts; whisper: local recognition
   --whisper-model DIR  a faster-whisper model folder
   --python PATH        a Python that has faster-whisper          (python3)
@@ -52,6 +55,8 @@ const readArguments = () =>
       'port-deepgram': { type: 'string', default: '0' },
       'port-assemblyai': { type: 'string', default: '0' },
       'port-pyannote': { type: 'string', default: '0' },
+      'port-telegram': { type: 'string', default: '0' },
+      'port-receiver': { type: 'string', default: '0' },
       speech: { type: 'string', default: 'script' },
       'whisper-model': { type: 'string' },
       python: { type: 'string', default: 'python3' },
@@ -91,7 +96,17 @@ if (values.help) {
 }
 if (values.speech !== 'script' && values.speech !== 'whisper') refuse(`--speech is script or whisper, not "${values.speech}".`);
 if (values.speech === 'whisper' && !values['whisper-model']) refuse('--speech whisper needs --whisper-model DIR.');
-const ports = { webex: port(values, 'port-webex'), openai: port(values, 'port-openai'), salesforce: port(values, 'port-salesforce'), amocrm: port(values, 'port-amocrm'), deepgram: port(values, 'port-deepgram'), assemblyai: port(values, 'port-assemblyai'), pyannote: port(values, 'port-pyannote') };
+const ports = {
+  webex: port(values, 'port-webex'),
+  openai: port(values, 'port-openai'),
+  salesforce: port(values, 'port-salesforce'),
+  amocrm: port(values, 'port-amocrm'),
+  deepgram: port(values, 'port-deepgram'),
+  assemblyai: port(values, 'port-assemblyai'),
+  pyannote: port(values, 'port-pyannote'),
+  telegram: port(values, 'port-telegram'),
+  receiver: port(values, 'port-receiver'),
+};
 const jwtKey = values['salesforce-jwt-key'] === undefined ? undefined : publicKey(values['salesforce-jwt-key']);
 
 const servers: SandboxServer[] = [];
@@ -115,6 +130,8 @@ try {
   servers.push(await startSalesforce({ dataFolder, port: ports.salesforce, ...(jwtKey ? { publicKey: jwtKey } : {}) }));
   servers.push(await startAmoCrm({ ...files, port: ports.amocrm }));
   servers.push(await startDeepgram({ ...files, port: ports.deepgram }), await startAssemblyAI({ ...files, port: ports.assemblyai }), await startPyannote({ ...files, port: ports.pyannote }));
+  servers.push(await startTelegram({ dataFolder, port: ports.telegram }));
+  servers.push(await startReceiver({ dataFolder, port: ports.receiver }));
 } catch (error) {
   fail(`The sandbox did not start: ${error instanceof Error ? error.message : String(error)}`, 1);
 }
@@ -128,5 +145,6 @@ if (!values.attached) {
   for (const [name, lead] of Object.entries(CHOICES) as [keyof ChoiceUrls, (url: string) => Record<string, string>][]) {
     process.stderr.write(`# ${name}: ${Object.entries(lead(urls[name])).map(([setting, value]) => `${setting}="${value}"`).join(' ')}\n`);
   }
+  process.stderr.write(`# Telegram: bot token ${TELEGRAM_BOT.token}, chat ${TELEGRAM_BOT.chats.team}\n# Webhooks: ${urls.receiver}/hooks/any, secret ${RECEIVER_SECRETS[0]}\n`);
   if (jwtKey) process.stderr.write(`SFDC_USERNAME="${SALESFORCE_CLIENT.username}"\n# SFDC_PRIVATE_KEY: the private key that belongs to it, or its file\n`);
 }

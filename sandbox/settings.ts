@@ -13,10 +13,16 @@ export interface SandboxUrls {
   openai: string;
   salesforce: string;
   amocrm: string;
+  /** Where messages go; a test that sends none has none. */
+  telegram?: string;
+  receiver?: string;
 }
 
+/** Those that stand in for a system which the settings have to name. */
+export type StandIn = 'webex' | 'openai' | 'salesforce' | 'amocrm';
+
 /** What leads the product to each stand-in: its address and the credentials that it takes. */
-export const SETTINGS_FOR: { [Name in keyof SandboxUrls]: (url: string) => Record<string, string> } = {
+export const SETTINGS_FOR: { [Name in StandIn]: (url: string) => Record<string, string> } = {
   webex: (url) => ({
     WEBEX_BASE_URL: url,
     WEBEX_TOKEN_URL: `${url}/v1/access_token`,
@@ -59,6 +65,9 @@ export const CHOICES: { [Name in keyof ChoiceUrls]: (url: string) => Record<stri
 /** Links into the stand-ins lead to this machine, where links from outside may lead nowhere else. */
 export const outboundTo = (urls: SandboxUrls): string => Object.values(urls as unknown as Record<string, string>).map((url) => new URL(url).host).join(',');
 
+/** Messages stay in the house, too. */
+export const messagesTo = ({ telegram }: SandboxUrls): Record<string, string> => (telegram ? { TELEGRAM_BASE_URL: telegram } : {});
+
 /** All that are needed, together. */
 export const sandboxSettings = (urls: SandboxUrls): Record<string, string> =>
-  Object.assign({ OUTBOUND_ALLOW: outboundTo(urls) }, ...(Object.keys(SETTINGS_FOR) as (keyof SandboxUrls)[]).map((name) => SETTINGS_FOR[name](urls[name]))) as Record<string, string>;
+  Object.assign({ OUTBOUND_ALLOW: outboundTo(urls), ...messagesTo(urls) }, ...(Object.keys(SETTINGS_FOR) as StandIn[]).map((name) => SETTINGS_FOR[name](urls[name]))) as Record<string, string>;

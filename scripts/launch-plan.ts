@@ -1,12 +1,10 @@
 import { join } from 'node:path';
-import { outboundTo, type SandboxUrls, SETTINGS_FOR } from '../sandbox/settings.ts';
+import { messagesTo, outboundTo, type SandboxUrls, SETTINGS_FOR, type StandIn } from '../sandbox/settings.ts';
 import { loadConfig, type SettingName } from '../src/config.ts';
 import type { LocalState } from './local-state.ts';
 
 /** Settings by name; what is not set is not in it. */
 export type Settings = Record<string, string>;
-
-type StandIn = keyof SandboxUrls;
 
 export interface LaunchPlan {
   /** The settings, complete but for the addresses of what is to be started. */
@@ -87,6 +85,7 @@ export const standInSettings = (standIns: StandIn[], urls: SandboxUrls, given: S
   const settings: Settings = Object.fromEntries(standIns.flatMap((name) => Object.entries(SETTINGS_FOR[name](urls[name]))));
   // What the stand-ins link to may be reached beside what is allowed already.
   settings['OUTBOUND_ALLOW'] = [given['OUTBOUND_ALLOW'], outboundTo(urls)].filter(Boolean).join(',');
+  if (!given['TELEGRAM_BASE_URL']) Object.assign(settings, messagesTo(urls));
   // A number to tell callers is nothing of the stand-in's: one that is given stays.
   return given['CONSUMER_HOTLINE'] && settings['CONSUMER_HOTLINE'] ? { ...settings, CONSUMER_HOTLINE: given['CONSUMER_HOTLINE'] } : settings;
 };

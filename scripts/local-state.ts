@@ -14,8 +14,10 @@ export interface SandboxPorts {
   webex: number;
   openai: number;
   salesforce: number;
-  /** Absent in folders that are older than it. */
+  /** Absent in folders that are older than they are. */
   amocrm?: number;
+  telegram?: number;
+  receiver?: number;
 }
 
 const STATE_FILE = 'local.json';

@@ -36,5 +36,13 @@ export const startSandboxProcess = async ({ ports, args }: { ports: SandboxPorts
 
 export const portsOf = (urls: SandboxUrls): SandboxPorts => {
   const portOf = (url: string): number => Number(new URL(url).port);
-  return { webex: portOf(urls.webex), openai: portOf(urls.openai), salesforce: portOf(urls.salesforce), amocrm: portOf(urls.amocrm) };
+  const { webex, openai, salesforce, amocrm, telegram, receiver } = urls;
+  return {
+    webex: portOf(webex),
+    openai: portOf(openai),
+    salesforce: portOf(salesforce),
+    amocrm: portOf(amocrm),
+    ...(telegram ? { telegram: portOf(telegram) } : {}),
+    ...(receiver ? { receiver: portOf(receiver) } : {}),
+  };
 };

@@ -125,8 +125,15 @@ const noteChild = async (folder: string, name: string, pid: number): Promise<voi
 
 /** Starts the stand-ins for those systems that the environment does not name. @returns the settings that lead to them */
 const startSandbox = async ({ standIns }: LaunchPlan, settings: Settings, { folder, state, options }: Launch): Promise<Settings> => {
-  const { webex = 0, openai = 0, salesforce = 0, amocrm = 0 } = state.sandboxPorts ?? {};
-  const wanted = { webex: await freePort(webex), openai: await freePort(openai), salesforce: await freePort(salesforce), amocrm: await freePort(amocrm) };
+  const { webex = 0, openai = 0, salesforce = 0, amocrm = 0, telegram = 0, receiver = 0 } = state.sandboxPorts ?? {};
+  const wanted = {
+    webex: await freePort(webex),
+    openai: await freePort(openai),
+    salesforce: await freePort(salesforce),
+    amocrm: await freePort(amocrm),
+    telegram: await freePort(telegram),
+    receiver: await freePort(receiver),
+  };
   const args = ['--data', join(folder, 'sandbox'), '--ffmpeg', settings['FFMPEG_PATH']!];
   if (options.speech === 'whisper') {
     const { pythonPath, modelPath } = await whisper(options.whisperModel);

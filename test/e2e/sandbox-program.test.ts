@@ -53,7 +53,7 @@ describe('npm run sandbox', () => {
   it('names every option with --help', async () => {
     const { code, stdout } = await runProgram('sandbox', { args: ['--help'], cwd: folder });
     expect(code).toBe(0);
-    for (const option of ['--data', '--port-webex', '--speech', '--ffmpeg', '--salesforce-jwt-key', '--attached']) expect(stdout).toContain(option);
+    for (const option of ['--data', '--port-webex', '--port-telegram', '--port-receiver', '--speech', '--ffmpeg', '--salesforce-jwt-key', '--attached']) expect(stdout).toContain(option);
   });
 
   const misuses: [string[], RegExp][] = [
