@@ -15,8 +15,6 @@ interface Request {
   timeoutMs?: number;
   /** The URL's path opens something, as its query always may: messages show the host alone. */
   secretPath?: true;
-  /** Gives the answer whatever its status is, for a caller who reads refusals itself. */
-  anyStatus?: true;
   /** What this vendor means by a status where it differs from everybody's. `said` is the beginning of the answer's text. */
   meaningOf?: (status: number, said: string) => ErrorCode | undefined;
   /** What a refusal means to this system; undefined leaves it to the general mapping. */
@@ -66,15 +64,50 @@ const MAX_REFUSAL_BYTES = 16 * 1024;
  * @throws an error whose outcome is `refused` when the upstream said no, or nothing was sent at all
  */
 export const send = async (request: HttpRequest): Promise<Response> => {
+  const enough = new AbortController();
+  const response = await exchange({ ...request, signal: AbortSignal.any([request.signal, enough.signal]) });
+  if (response.status < 300) return response;
+  // A refusal is not worth a longer wait than an answer.
+  const timer = setTimeout(() => enough.abort(), request.timeoutMs ?? DEFAULT_TIMEOUT_MS);
+  try {
+    throw await failureOf(request, response);
+  } finally {
+    clearTimeout(timer);
+  }
+};
+
+export interface Answer {
+  status: number;
+  headers: Headers;
+  /** As far as it came. */
+  body: string;
+}
+
+/**
+ * Sends a request and gives the answer whatever its status is, for a caller who reads refusals itself.
+ *
+ * `timeoutMs` is for all of it; of a longer answer, or one that breaks off, the beginning is given.
+ */
+export const ask = async (request: HttpRequest & { timeoutMs: number; maxBytes: number }): Promise<Answer> => {
+  const deadlineMs = performance.now() + request.timeoutMs;
+  const enough = new AbortController();
+  const { status, headers, body } = await exchange({ ...request, signal: AbortSignal.any([request.signal, enough.signal]) });
+  const timer = setTimeout(() => enough.abort(), Math.max(0, deadlineMs - performance.now()));
+  try {
+    return { status, headers, body: await readUpTo(body, request.maxBytes) };
+  } finally {
+    clearTimeout(timer);
+  }
+};
+
+const exchange = async (request: HttpRequest): Promise<Response> => {
   const { method = 'GET', headers = {}, signal, timeoutMs = DEFAULT_TIMEOUT_MS } = request;
   signal.throwIfAborted();
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(), timeoutMs);
   const init = { method, headers, signal: AbortSignal.any([signal, timeout.signal]) };
   try {
-    const response = await (request.guard ? request.guard.fetch(request.guard.parse(request.url), { ...init, body: request.body }) : fetchWithin(request.only)(request.url, { ...init, body: request.body ?? null }));
-    if (request.anyStatus || response.status < 300) return response;
-    throw await failureOf(request, response);
+    return await (request.guard ? request.guard.fetch(request.guard.parse(request.url), { ...init, body: request.body }) : fetchWithin(request.only)(request.url, { ...init, body: request.body ?? null }));
   } catch (error) {
     if (isAftercallError(error)) throw error.code === 'URL_REFUSED' ? new AftercallError(error.code, `${request.doing} failed: ${error.message}`, { advice: error.advice, outcome: error.outcome }) : error;
     signal.throwIfAborted();
@@ -119,7 +152,7 @@ const ADVICE: Partial<Record<ErrorCode, string>> = {
 /** The error for a status of 300 or more. The upstream refused, so nothing was done. */
 const failureOf = async (request: HttpRequest, response: Response): Promise<AftercallError> => {
   const { status } = response;
-  const text = await readUpTo(response, MAX_REFUSAL_BYTES);
+  const text = await readUpTo(response.body, MAX_REFUSAL_BYTES);
   const said = excerpt(text);
   const message = `${request.doing} failed: ${request.system} answered ${status}${said ? ` (${said})` : ''}.`;
   const wait = retryAfterMs(response.headers.get('retry-after'), Date.now());
@@ -135,12 +168,12 @@ const failureOf = async (request: HttpRequest, response: Response): Promise<Afte
   return new AftercallError('UPSTREAM_REJECTED', message, { ...options, advice: `${request.system} does not accept this request; trying again will not help.` });
 };
 
-/** The beginning of an answer, as far as it came. */
-export const readUpTo = async (response: Response, limit: number): Promise<string> => {
+/** The beginning of an answer, as far as it came. The rest is not waited for. */
+const readUpTo = async (body: Response['body'], limit: number): Promise<string> => {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   try {
-    for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+    for await (const chunk of (body ?? []) as AsyncIterable<Uint8Array>) {
       chunks.push(chunk);
       bytes += chunk.byteLength;
       if (bytes >= limit) break;
