@@ -301,6 +301,7 @@ const crossChecks = (config: Partial<Config>): string[] => {
 const unreachable = (config: Partial<Config>): string[] => {
   const only = config.OUTBOUND_ONLY;
   if (!only) return [];
+  const aws = (service: string): string | undefined => (config.AWS_ENDPOINT_URL ? undefined : `https://${service}.${config.AWS_REGION}.amazonaws.com`);
   const addresses: Record<string, string | undefined> = {
     TEMPORAL_ADDRESS: config.TEMPORAL_ADDRESS && `temporal://${config.TEMPORAL_ADDRESS}`,
     DATABASE_URL: config.DATABASE_URL?.startsWith('pglite:') ? undefined : config.DATABASE_URL,
@@ -311,7 +312,10 @@ const unreachable = (config: Partial<Config>): string[] => {
     DIARIZATION_BASE_URL: config.DIARIZATION_BASE_URL,
     SFDC_URL: config.SFDC_URL,
     AMOCRM_BASE_URL: config.AMOCRM_BASE_URL,
-    AWS_ENDPOINT_URL: config.AWS_ENDPOINT_URL ?? (config.S3_BUCKET && `https://s3.${config.AWS_REGION}.amazonaws.com`),
+    AWS_ENDPOINT_URL: config.AWS_ENDPOINT_URL,
+    S3_BUCKET: config.S3_BUCKET && aws(`${config.S3_BUCKET}.s3`),
+    GLUE_DATABASE: config.S3_BUCKET && aws('glue'),
+    ATHENA_OUTPUT: config.S3_BUCKET && aws('athena'),
   };
   return Object.entries(addresses).flatMap(([name, address]) => {
     const place = address && URL.canParse(address) ? new URL(address) : undefined;

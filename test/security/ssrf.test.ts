@@ -2,6 +2,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { planLaunch, standInSettings } from '../../scripts/launch-plan.ts';
 import { createGuard, type Guard } from '../../src/adapters/http/guard.ts';
 import { send } from '../../src/adapters/http/http.ts';
 import { parseHostList, specialKindOf } from '../../src/adapters/http/hosts.ts';
@@ -361,6 +362,15 @@ describe('on-premise mode', () => {
     expect([attempts, dns.asked]).toEqual([[], []]);
   });
 
+  it('includes, for npm start, what is started on this machine, and says so', () => {
+    const state = { apiToken: complete['API_TOKEN']!, keys: complete['AFTERCALL_KEYS']! };
+    const plan = planLaunch({ OUTBOUND_ONLY: 'recordings.example', OUTBOUND_ALLOW: '10.0.0.0/8' }, { folder: '/nowhere', state });
+    expect(plan.settings['OUTBOUND_ONLY']).toBe('recordings.example,127.0.0.1');
+    expect(plan.remarks).toEqual([expect.stringContaining('127.0.0.1 is added')]);
+    const urls = { webex: 'http://127.0.0.1:1001', openai: 'http://127.0.0.1:1002', salesforce: 'http://127.0.0.1:1003', amocrm: 'http://127.0.0.1:1004', telegram: 'http://127.0.0.1:1005' };
+    expect(standInSettings(plan.standIns, urls, plan.settings)).toMatchObject({ OUTBOUND_ALLOW: '10.0.0.0/8,127.0.0.1:1001,127.0.0.1:1002,127.0.0.1:1003,127.0.0.1:1004,127.0.0.1:1005', TELEGRAM_BASE_URL: urls.telegram });
+  });
+
   it('does not start with a setting that leads elsewhere', () => {
     const env = { ...complete, DATABASE_URL: 'postgres://u:p@db.internal.example/calls' };
     expect(() => loadConfig({ ...env, OUTBOUND_ONLY: '127.0.0.1, db.internal.example:5432' })).not.toThrow();
@@ -370,6 +380,7 @@ describe('on-premise mode', () => {
     expect(only('*.internal.example, 127.0.0.1', { STT_BASE_URL: 'https://stt.example.com/v1' })).toThrow(/STT_BASE_URL leads to stt\.example\.com:443/);
     const amoCrm = { AMOCRM_CLIENT_ID: 'i', AMOCRM_CLIENT_SECRET: 's', AMOCRM_REFRESH_TOKEN: 'r', AMOCRM_REDIRECT_URI: 'https://aftercall.example/' };
     expect(only('*.internal.example, 127.0.0.1', { ...amoCrm, AMOCRM_BASE_URL: 'https://example.kommo.com' })).toThrow(/AMOCRM_BASE_URL leads to example\.kommo\.com:443/);
-    expect(only('*.internal.example, 127.0.0.1', { OBJECTS_DIR: '', S3_BUCKET: 'b', ATHENA_OUTPUT: 's3://b/' })).toThrow(/AWS_ENDPOINT_URL leads to s3\.ap-southeast-1\.amazonaws\.com:443/);
+    expect(only('*.internal.example, 127.0.0.1', { OBJECTS_DIR: '', S3_BUCKET: 'b', ATHENA_OUTPUT: 's3://b/' })).toThrow(/S3_BUCKET leads to b\.s3\.ap-southeast-1\.amazonaws\.com:443[^]*GLUE_DATABASE leads to glue\.[^]*ATHENA_OUTPUT leads to athena\./);
+    expect(only('*.internal.example, 127.0.0.1, 10.1.0.5:9000', { OBJECTS_DIR: '', S3_BUCKET: 'b', ATHENA_OUTPUT: 's3://b/', AWS_ENDPOINT_URL: 'http://10.1.0.5:9000' })).not.toThrow();
   });
 });
