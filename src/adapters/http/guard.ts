@@ -2,7 +2,6 @@ import { lookup } from 'node:dns/promises';
 import { request as requestHttp, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { isIP } from 'node:net';
-import { Readable } from 'node:stream';
 import type { Config } from '../../config.ts';
 import { AftercallError } from '../../domain/errors.ts';
 import { type HostList, mayBeNamed, specialKindOf } from './hosts.ts';
@@ -230,7 +229,6 @@ const abortable = async <T>(work: Promise<T>, signal: AbortSignal): Promise<T> =
 const messageFrom = (error: Error & { code?: string }): string => error.message || error.code || 'no connection';
 
 const BODILESS = new Set([204, 205, 304]);
-const BUFFERED_BYTES = 64 * 1024;
 
 const toResponse = (incoming: IncomingMessage): Response => {
   const status = incoming.statusCode!;
@@ -240,7 +238,23 @@ const toResponse = (incoming: IncomingMessage): Response => {
     incoming.resume();
     return new Response(null, { status, headers });
   }
-  // Counted in bytes: by default it would be so many chunks, and a slow reader's memory would hold them all.
-  const body = Readable.toWeb(incoming, { strategy: new ByteLengthQueuingStrategy({ highWaterMark: BUFFERED_BYTES }) });
-  return new Response(body as ReadableStream<Uint8Array>, { status, headers });
+  return new Response(bodyOf(incoming), { status, headers });
+};
+
+/** A body that is read as it is asked for. Node's own conversion copies every chunk, which a large body has to pay for. */
+const bodyOf = (incoming: IncomingMessage): ReadableStream<Uint8Array> => {
+  // Until somebody reads, an end that comes too early has no other listener.
+  incoming.on('error', () => {});
+  const chunks = (incoming as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]();
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const read = await chunks.next();
+        if (read.done) controller.close();
+        else controller.enqueue(read.value);
+      },
+      cancel: () => void incoming.destroy(),
+    },
+    { highWaterMark: 0 },
+  );
 };
