@@ -17,6 +17,7 @@ import { callRoutes } from './routes/calls.ts';
 import { costRoutes } from './routes/costs.ts';
 import { runRoutes } from './routes/runs.ts';
 import { scheduleRoutes } from './routes/schedule.ts';
+import { settingsRoutes } from './routes/settings.ts';
 import { shownPath } from './shown-path.ts';
 import { type WebhookDependencies, webhookRouter } from './webhooks.ts';
 
@@ -73,6 +74,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   runRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);
   costRoutes(routes, dependencies);
+  settingsRoutes(routes, dependencies);
   app.use(docsRouter(routes.document));
   app.use(routes.router);
   app.use((request) => {

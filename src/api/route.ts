@@ -59,7 +59,7 @@ const ProblemSchema = z.object({
   errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
 });
 
-type Method = 'get' | 'post' | 'delete';
+type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 
 export interface DeclaredRoute {
   method: Method;
@@ -228,6 +228,8 @@ export const createRouteTable = ({ authenticate, idempotency, audit }: RouteTabl
     knows: (path: string): boolean => paths.some((pattern) => pattern.test(path)),
     get: <P extends z.ZodObject, Q extends z.ZodObject>(path: string, spec: RouteSpec<P, Q, z.ZodType>, handle: (asked: Asked<z.output<P>, z.output<Q>, unknown>) => Promise<unknown>): void => add('get', path, spec, handle),
     post: <P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType>(path: string, spec: Changing<P, Q, B>, handle: (asked: Asked<z.output<P>, z.output<Q>, z.output<B>>) => Promise<unknown>): void => add('post', path, spec, handle),
+    put: <P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType>(path: string, spec: Changing<P, Q, B>, handle: (asked: Asked<z.output<P>, z.output<Q>, z.output<B>>) => Promise<unknown>): void => add('put', path, spec, handle),
+    patch: <P extends z.ZodObject, Q extends z.ZodObject, B extends z.ZodType>(path: string, spec: Changing<P, Q, B>, handle: (asked: Asked<z.output<P>, z.output<Q>, z.output<B>>) => Promise<unknown>): void => add('patch', path, spec, handle),
     delete: <P extends z.ZodObject>(path: string, spec: Changing<P, z.ZodObject, z.ZodType>, handle: (asked: Asked<z.output<P>, unknown, unknown>) => Promise<unknown>): void => add('delete', path, spec, handle as never),
     /** Every route with who may use it. */
     list: (): readonly DeclaredRoute[] => declared,

@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import { AftercallError } from '../domain/errors.ts';
 import { DEFAULT_SETTINGS, type ProjectSettings } from '../domain/settings.ts';
 import { type Database, json } from './database.ts';
@@ -9,7 +10,8 @@ export interface Project {
   createdAt: Date;
 }
 
-export const createProjects = (db: Database) => ({
+/** @param installed what the installation's environment sets for a project; what is stored for it comes before */
+export const createProjects = (db: Database, installed: Record<string, Partial<ProjectSettings>> = {}) => ({
   /** Projects by name; all of them, or those named. */
   async list(ids?: readonly string[]): Promise<Project[]> {
     if (ids?.length === 0) return [];
@@ -26,19 +28,38 @@ export const createProjects = (db: Database) => ({
     return { id: row.id, name: row.name, createdAt: row.created_at };
   },
 
-  /** A project's settings: the defaults, overlaid by what is stored for it. */
+  /** A project's settings: the defaults, overlaid by the environment's and by what is stored for it. */
   async settings(project: string): Promise<ProjectSettings> {
-    const row = await db.selectFrom('projects').select('settings').where('id', '=', project).executeTakeFirst();
-    if (!row) {
-      throw new AftercallError('NOT_FOUND', `There is no project ${project}.`, { advice: 'Use "default", or create the project first.' });
-    }
-    return { ...DEFAULT_SETTINGS, ...row.settings };
+    return { ...DEFAULT_SETTINGS, ...installed[project], ...(await storedSettings(db, project)) };
   },
 
-  /** Replaces what is stored for a project; unnamed settings fall back to the defaults. */
+  /** Only what is stored for a project. */
+  storedSettings: (project: string): Promise<Partial<ProjectSettings>> => storedSettings(db, project),
+
+  /** Changes some of a project's settings in one step. `null` takes a stored one away, so that the installation's holds again. */
+  async changeSettings(project: string, changes: { [K in keyof ProjectSettings]?: ProjectSettings[K] | null | undefined }): Promise<void> {
+    const set = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== null && value !== undefined));
+    const gone = Object.keys(changes).filter((name) => changes[name as keyof ProjectSettings] === null);
+    const { numUpdatedRows } = await db
+      .updateTable('projects')
+      .set({ settings: sql`(settings || ${json(set)}::jsonb) - ${gone}::text[]` })
+      .where('id', '=', project)
+      .executeTakeFirst();
+    if (numUpdatedRows === 0n) throw noSuchProject(project);
+  },
+
+  /** Replaces what is stored for a project; unnamed settings fall back to the installation's. */
   async saveSettings(project: string, settings: Partial<ProjectSettings>): Promise<void> {
     await db.updateTable('projects').set({ settings: json(settings) }).where('id', '=', project).execute();
   },
 });
+
+const storedSettings = async (db: Database, project: string): Promise<Partial<ProjectSettings>> => {
+  const row = await db.selectFrom('projects').select('settings').where('id', '=', project).executeTakeFirst();
+  if (!row) throw noSuchProject(project);
+  return row.settings;
+};
+
+const noSuchProject = (project: string): AftercallError => new AftercallError('NOT_FOUND', `There is no project ${project}.`, { advice: 'Use "default", or create the project first.' });
 
 export type Projects = ReturnType<typeof createProjects>;

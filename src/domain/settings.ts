@@ -1,4 +1,5 @@
 import type { StagingRule } from './staging.ts';
+import type { CategoryRule } from './category.ts';
 
 /**
  * Settings of a project. The names are the brief's, in camelCase.
@@ -42,6 +43,8 @@ export interface ProjectSettings {
   callBudgetMicroUsd: number;
   /** Share of the reachable points at which a call passes. */
   passPercent: number;
+  /** How calls are sorted; the first rule that fits decides. */
+  categories: CategoryRule[];
 }
 
 export const DEFAULT_SETTINGS: ProjectSettings = {
@@ -65,4 +68,5 @@ export const DEFAULT_SETTINGS: ProjectSettings = {
   dailyBudgetMicroUsd: 0,
   callBudgetMicroUsd: 0,
   passPercent: 70,
+  categories: [],
 };

@@ -75,7 +75,7 @@ describe('who may', () => {
 
 describe('reading', () => {
   it('documents every route with its answers', () => {
-    expect(Object.keys(document.paths)).toHaveLength(39);
+    expect(Object.keys(document.paths)).toHaveLength(40);
     for (const methods of Object.values(document.paths)) for (const { responses } of Object.values(methods)) expect(Object.keys(responses)).toContain('default');
   });
 
@@ -104,6 +104,20 @@ describe('reading', () => {
     });
     expect((call['costs'] as unknown[]).length).toBe(4);
     expect(await json(get(path('/calls/unknown')))).toMatchObject({ status: 404, detail: expect.stringContaining('unknown') as unknown, advice: expect.any(String) as unknown });
+  });
+
+  it("changes the project's settings one by one, and gives them back to the installation", async () => {
+    const change = (changes: object) => fetch(path('/settings'), { method: 'PATCH', headers: { authorization: `Bearer ${system.config.API_TOKEN}`, 'content-type': 'application/json' }, body: JSON.stringify(changes) });
+    const before = (await fitsSchema('get', '/v1/projects/{project}/settings', await get(path('/settings')))) as { settings: Record<string, unknown>; changed: string[] };
+    expect([before.settings['passPercent'], before.settings['recordingFirstLookSeconds'], before.changed]).toEqual([70, 600, []]);
+    const categories = [{ category: 'sales', queues: ['*sales*'] }];
+    expect(await json(change({ passPercent: 55, categories }))).toEqual({ settings: { ...before.settings, passPercent: 55, categories }, changed: ['categories', 'passPercent'] });
+    expect(await json(change({ passPercent: null, categories: null }))).toEqual(before);
+    for (const [wrong, says] of [[{}, 'names no setting'], [{ passPercent: 101 }, '100'], [{ passPercents: 1 }, 'passPercents'], [{ brnFormats: ['(a+)+$'] }, 'take for ever'], [{ brnFormats: ['['] }, 'regular expression'], [{ managedAccountsOwner: 'me' }, 'Salesforce'], [{ categories: [{ category: 'Sales!' }] }, 'lower-case']] as const) {
+      const refused = await change(wrong);
+      expect([refused.status, await refused.text()]).toEqual([400, expect.stringContaining(says)]);
+    }
+    expect(await json(get(path('/settings')))).toEqual(before);
   });
 
   it('gives the transcript as JSON, WebVTT and SRT, and the analysis', async () => {

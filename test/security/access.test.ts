@@ -115,6 +115,8 @@ const ACCESS: Record<string, 'public' | 'signed_in' | 'project_viewer' | 'projec
   'post /v1/projects/:project/calls/:callId/give-up': 'project_admin',
   'post /v1/projects/:project/calls/:callId/reprocess': 'project_admin',
   'get /v1/projects/:project/costs': 'project_viewer',
+  'get /v1/projects/:project/settings': 'project_viewer',
+  'patch /v1/projects/:project/settings': 'project_admin',
   'get /v1/projects/:project/runs': 'project_viewer',
   'get /v1/projects/:project/runs/:runId': 'project_viewer',
   'get /v1/projects/:project/runs/:runId/report': 'project_viewer',
@@ -153,7 +155,7 @@ describe('who may use a route', () => {
     const got: Record<string, 'in' | number> = {};
     for (const [who, token] of Object.entries(tokens)) {
       // A body that no route takes, so that whoever is let in is turned away by its form.
-      const response = await ask(method.toUpperCase(), address, { token, ...(method === 'post' ? { body: { nonsense: true } } : {}) });
+      const response = await ask(method.toUpperCase(), address, { token, ...(method !== 'get' && method !== 'delete' ? { body: { nonsense: true } } : {}) });
       const body = await response.text();
       got[who] = TURNED_AWAY.test(body) ? response.status : 'in';
       // Nobody is told what is behind a door that stays shut.

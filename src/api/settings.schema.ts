@@ -1,0 +1,58 @@
+import { z } from 'zod';
+import type { ProjectSettings } from '../domain/settings.ts';
+
+const name = z.string().trim().min(1).max(200);
+/** Short, because it stands in addresses, on pages and in the calls' records. */
+export const CategoryName = z.string().regex(/^[a-z][a-z0-9_-]{0,39}$/, 'must be lower-case letters, digits, "_" and "-", at most 40, beginning with a letter');
+
+const CategoryRuleShape = z.strictObject({
+  category: CategoryName,
+  queues: z.array(name).min(1).max(100).optional(),
+  agents: z.array(name).min(1).max(500).optional(),
+  sources: z.array(name).min(1).max(20).optional(),
+  direction: z.enum(['inbound', 'outbound']).optional(),
+});
+
+/** A pattern from outside is matched against what was said on calls: it may not take for ever. */
+const brnFormat = z.string().min(1).max(200).superRefine((pattern, context) => {
+  try {
+    new RegExp(pattern);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : 'is no regular expression' });
+  }
+  if (/[)\]}*+?]\s*[*+{]/.test(pattern.replaceAll(/\[[^\]]*\]/g, 'x').replaceAll(/\\./g, 'x')) || /\\[1-9]|\(\?/.test(pattern)) {
+    context.addIssue({ code: 'custom', message: 'must not repeat a group or a repetition, refer back or look around: such patterns can take for ever' });
+  }
+});
+
+const microUsd = z.number().int().min(0).max(1e12);
+
+/** What each setting of a project may be; the meaning stands in `ProjectSettings`. */
+export const SETTING_SHAPES = {
+  minutesBack: z.number().int().min(1).max(525_600),
+  autoProcess: z.boolean(),
+  skipProcessed: z.boolean(),
+  transcribe: z.boolean(),
+  registerGlue: z.boolean(),
+  runAnalysis: z.boolean(),
+  runCrmActions: z.boolean(),
+  crmApproval: z.enum(['never', 'risky', 'always']),
+  minTurnsToGrade: z.number().int().min(1).max(1_000),
+  recordingFirstLookSeconds: z.number().int().min(1).max(86_400),
+  recordingDeadlineMinutes: z.number().int().min(1).max(43_200),
+  language: z.string().regex(/^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$/, 'must be a language tag such as en or pt-BR').optional(),
+  brnFormats: z.array(brnFormat).max(20),
+  managedAccountsOwner: z.string().regex(/^$|^(005|00G)[A-Za-z0-9]{12}([A-Za-z0-9]{3})?$/, 'must be the ID of a Salesforce user (005…) or queue (00G…), or empty'),
+  consumerHotline: z.string().trim().max(50),
+  dailyBudgetMicroUsd: microUsd,
+  callBudgetMicroUsd: microUsd,
+  passPercent: z.number().min(0).max(100),
+  categories: z.array(CategoryRuleShape).max(100),
+} satisfies { [K in keyof ProjectSettings]-?: z.ZodType<ProjectSettings[K]> };
+
+export const SettingsShape = z.object(SETTING_SHAPES);
+
+/** Any of them; `null` takes what was set away, so that the installation's holds again. */
+export const SettingsChange = z
+  .strictObject(Object.fromEntries(Object.entries(SETTING_SHAPES).map(([setting, shape]) => [setting, (shape as z.ZodType).nullable().optional()])) as unknown as { [K in keyof typeof SETTING_SHAPES]: z.ZodOptional<z.ZodNullable<(typeof SETTING_SHAPES)[K]>> })
+  .refine((changes) => Object.keys(changes).length > 0, 'names no setting');
