@@ -1,6 +1,6 @@
 import type { App } from '../src/app.ts';
 import { CALL_STATES } from '../src/domain/call.ts';
-import { DEFAULT_PROJECT } from '../src/wiring.ts';
+import { DEFAULT_PROJECT } from '../src/domain/ids.ts';
 
 const EVERY_MS = 500;
 

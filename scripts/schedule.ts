@@ -6,7 +6,8 @@ import { amoCrmConfig, loadConfig, paceOf } from '../src/config.ts';
 import { createKeyRing } from '../src/crypto/key-ring.ts';
 import { dataConverter } from '../src/crypto/payload-codec.ts';
 import { orUsage, runProgram, UsageError } from '../src/program.ts';
-import { DEFAULT_PROJECT, DEFAULT_SOURCE } from '../src/wiring.ts';
+import { DEFAULT_PROJECT } from '../src/domain/ids.ts';
+import { DEFAULT_SOURCE } from '../src/wiring.ts';
 import { localEnvironment } from './local-environment.ts';
 import { say } from './programs/find.ts';
 

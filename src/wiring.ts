@@ -29,6 +29,7 @@ import { createIntake, type Intake } from './client/intake.ts';
 import { createSchedules, type Schedules } from './client/schedules.ts';
 import { connectTemporal, ensureSearchAttributes } from './client/temporal.ts';
 import { amoCrmConfig, type Config, paceOf, projectSettings } from './config.ts';
+import { DEFAULT_PROJECT } from './domain/ids.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
 import { dataConverter } from './crypto/payload-codec.ts';
 import { type Calls, createCalls } from './db/calls.ts';
@@ -46,8 +47,7 @@ import { createUsers } from './db/users.ts';
 import { loadPrices } from './prices.ts';
 import type { Log } from './telemetry/log.ts';
 
-/** The project and the source that an installation has until more can be made. */
-export const DEFAULT_PROJECT = 'default';
+/** The source that an installation reads from its settings. */
 export const DEFAULT_SOURCE = 'webex';
 
 /** Everything that the worker and the API share, made once per process. */
@@ -81,8 +81,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
   try {
     await migrate(db);
     await checkKeys(db, keyRing);
-    const projects = createProjects(db);
-    await projects.saveSettings(DEFAULT_PROJECT, projectSettings(config));
+    const projects = createProjects(db, { [DEFAULT_PROJECT]: projectSettings(config) });
     const accounts = createAccounts({
       users: createUsers(db),
       sessions: createSessions(db),

@@ -51,7 +51,7 @@ export const createAnalysisActivities = ({ calls, objects, projects, askModel }:
       usage,
       cost_micro_usd: microUsd,
     };
-    await objects.put(analysisKey(call.callId), `${JSON.stringify(analysis)}\n`, { contentType: 'application/json', signal: signal() });
+    await objects.put(analysisKey(call), `${JSON.stringify(analysis)}\n`, { contentType: 'application/json', signal: signal() });
     await calls.keepResult(call, 'analysis', analysis);
     return { state: 'analysed', scorePercent: analysis.grading.total_score_percent, pass: analysis.grading.pass };
   },

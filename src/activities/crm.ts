@@ -34,11 +34,11 @@ const EFFECT_CLASS: Record<Exclude<CrmAction, 'none'>, EffectClass> = {
 
 export const createCrmActivities = ({ calls, effects, projects, objects, crm, extractFacts }: Dependencies): CrmActivities => {
   const writeMarker = (call: CallVersion, marker: CrmMarker): Promise<void> =>
-    objects.put(crmMarkerKey(call.callId), markerText(marker), { contentType: 'text/plain', signal: signal() });
+    objects.put(crmMarkerKey(call), markerText(marker), { contentType: 'text/plain', signal: signal() });
 
   /** The decision of this call: the one that an earlier attempt wrote down, or a new one, written down before it is acted on. */
   const decisionOf = async (call: CallVersion, settings: ProjectSettings): Promise<{ marker: CrmMarker } | { foreign: true }> => {
-    const key = crmMarkerKey(call.callId);
+    const key = crmMarkerKey(call);
     const readBack = async (): Promise<{ marker: CrmMarker } | { foreign: true } | undefined> => {
       const text = await objects.getText(key, { signal: signal() });
       if (text === undefined) return undefined;

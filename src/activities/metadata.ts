@@ -21,7 +21,7 @@ export const createMetadataActivities = ({ calls, objects, catalog, projects }: 
     const { details } = await calls.get(call);
     const { registerGlue } = await projects.settings(call.project);
     const key = await writeCallRecord({ calls, objects }, call, signal());
-    if (registerGlue) await catalog.ensurePartition(partitionOf(details.startedAtMs), { signal: signal() });
+    if (registerGlue) await catalog.ensurePartition(call.project, partitionOf(details.startedAtMs), { signal: signal() });
     await calls.keepResult(call, 'metadata', { key, registered: registerGlue });
     return { state: 'written', registered: registerGlue };
   },
@@ -41,9 +41,9 @@ export const writeCallRecord = async ({ calls, objects }: Pick<Dependencies, 'ca
     ...(durationMs === undefined ? {} : { durationMs }),
     ...(recording ? { recordingUri: objects.uri(recording.key) } : {}),
     ...(transcript ? { transcriptUri: objects.uri(transcript.key) } : {}),
-    ...(analysis ? { analysisUri: objects.uri(analysisKey(call.callId)) } : {}),
+    ...(analysis ? { analysisUri: objects.uri(analysisKey(call)) } : {}),
   });
-  const key = metadataKey(call.callId, details.startedAtMs);
+  const key = metadataKey(call, details.startedAtMs);
   await objects.put(key, recordLine(record), { contentType: 'application/json', signal: cancelled });
   return key;
 };

@@ -6,6 +6,7 @@ import type { Calls } from '../db/calls.ts';
 import type { Projects } from '../db/projects.ts';
 import type { StoredRecording } from '../db/schema.ts';
 import type { RecordingActivities } from '../domain/activities.ts';
+import type { CallKey } from '../domain/call.ts';
 import { AftercallError, isAftercallError } from '../domain/errors.ts';
 import { type RecordingFormat, recordingKey } from '../domain/ids.ts';
 import { nextLook, sniff, SNIFF_BYTES, wavEnd } from '../domain/recording.ts';
@@ -52,12 +53,12 @@ export const createRecordingActivities = ({ sources, objects, calls, projects, c
         return { state: 'not_ready', lookAgainInMs: next.lookAgainInMs };
       }
 
-      const stored = await copyRecording({ source, link, objects, callId: call.callId, maxBytes, signal: signal() }).catch(async (error: unknown) => {
+      const stored = await copyRecording({ source, link, objects, call, maxBytes, signal: signal() }).catch(async (error: unknown) => {
         if (!isAftercallError(error) || error.code !== 'RECORDING_LINK_EXPIRED') throw error;
         // Links live for minutes and a busy queue may hold one longer: ask once more before giving up the attempt.
         const fresh = await source.findRecording(call.callId, signal());
         if (!fresh) throw error;
-        return copyRecording({ source, link: fresh, objects, callId: call.callId, maxBytes, signal: signal() });
+        return copyRecording({ source, link: fresh, objects, call, maxBytes, signal: signal() });
       });
       await calls.keepResult(call, 'recording', stored);
       return { state: 'stored', bytes: stored.bytes };
@@ -69,7 +70,7 @@ export interface CopyRecording {
   source: CallSource;
   link: RecordingLink;
   objects: ObjectStore;
-  callId: string;
+  call: CallKey;
   maxBytes: number;
   signal: AbortSignal;
 }
@@ -83,12 +84,12 @@ export interface CopyRecording {
  * unfinished uploads.
  */
 export const copyRecording = async (copy: CopyRecording): Promise<StoredRecording> => {
-  const { objects, link, callId, signal: cancelled } = copy;
-  const begun: Begun = { target: await findLeftover(objects, callId, cancelled) };
+  const { objects, link, call, signal: cancelled } = copy;
+  const begun: Begun = { target: await findLeftover(objects, call, cancelled) };
   try {
     const { format, bytes, sha256 } = await pour(copy, begun);
     return {
-      key: recordingKey(callId, format),
+      key: recordingKey(call, format),
       bytes,
       sha256,
       format,
@@ -120,9 +121,9 @@ const drop = async (begun: Begun): Promise<void> => {
 };
 
 /** An earlier attempt's upload can only be under one of two keys, and says how far it came. */
-const findLeftover = async (objects: ObjectStore, callId: string, cancelled: AbortSignal): Promise<Target | undefined> => {
+const findLeftover = async (objects: ObjectStore, call: CallKey, cancelled: AbortSignal): Promise<Target | undefined> => {
   for (const format of ['wav', 'mp3'] as const) {
-    const upload = await objects.openUpload(recordingKey(callId, format), { contentType: CONTENT_TYPE[format], signal: cancelled });
+    const upload = await objects.openUpload(recordingKey(call, format), { contentType: CONTENT_TYPE[format], signal: cancelled });
     if (upload.offset > 0) return { format, upload };
     await upload.abort();
   }
@@ -147,7 +148,7 @@ const openRest = async ({ source, link, signal: cancelled }: CopyRecording, begu
 };
 
 const pour = async (copy: CopyRecording, begun: Begun): Promise<{ format: RecordingFormat; bytes: number; sha256: string }> => {
-  const { link, objects, callId, maxBytes, signal: cancelled } = copy;
+  const { link, objects, call, maxBytes, signal: cancelled } = copy;
   const { body, totalBytes: announced, overlap } = await openRest(copy, begun);
   if (announced !== undefined && announced > maxBytes) {
     await discard(body);
@@ -191,7 +192,7 @@ const pour = async (copy: CopyRecording, begun: Begun): Promise<{ format: Record
     return { format: target.format, bytes, sha256: hash.digest('hex') };
   }
   await target.upload.complete();
-  const key = recordingKey(callId, target.format);
+  const key = recordingKey(call, target.format);
   const stored = await readBack(objects, key, cancelled);
   if (stored.bytes === bytes && !endsEarly(target.format, stored.head, bytes)) return { format: target.format, bytes, sha256: stored.sha256 };
   // The parts do not belong together: the source's file changed between the attempts, or was cut off.
@@ -201,7 +202,7 @@ const pour = async (copy: CopyRecording, begun: Begun): Promise<{ format: Record
 };
 
 /** Starts the upload, once it is known what the file is. */
-const begin = async ({ link, objects, callId, signal: cancelled }: CopyRecording, begun: Begun, head: Uint8Array): Promise<Target> => {
+const begin = async ({ link, objects, call, signal: cancelled }: CopyRecording, begun: Begun, head: Uint8Array): Promise<Target> => {
   const sniffed = sniff(head);
   if (sniffed.format === undefined) {
     throw new AftercallError('RECORDING_UNUSABLE', `The recording ${link.fileName} is no audio: it seems to be ${sniffed.seemsToBe}.`, {
@@ -209,7 +210,7 @@ const begin = async ({ link, objects, callId, signal: cancelled }: CopyRecording
     });
   }
   const { format } = sniffed;
-  const upload = await objects.openUpload(recordingKey(callId, format), { contentType: CONTENT_TYPE[format], signal: cancelled });
+  const upload = await objects.openUpload(recordingKey(call, format), { contentType: CONTENT_TYPE[format], signal: cancelled });
   begun.target = { format, upload };
   if (upload.offset > 0) {
     throw new AftercallError('CONFLICT', `The recording ${link.fileName} is being copied by another worker.`, {

@@ -35,21 +35,21 @@ export const createReportActivities = ({ runs, objects, warehouse, log }: Depend
         finishedAt: new Date().toISOString(),
       },
       await runs.count(runId),
-      await catalogueCounts(warehouse),
+      await catalogueCounts(warehouse, project),
     );
     await runs.log(runId, 'info', 'report written', { tasksFound: report.tasksFound, newTasks: report.newTasks, processedSuccessfully: report.processedSuccessfully });
-    await objects.put(reportKey(runId), `${JSON.stringify(report, null, 2)}\n`, { contentType: 'application/json', signal: signal() });
-    await uploadLog(runs, objects, runId);
-    await runs.complete(runId, { report, reportKey: reportKey(runId), logKey: logKey(runId) });
+    await objects.put(reportKey(project, runId), `${JSON.stringify(report, null, 2)}\n`, { contentType: 'application/json', signal: signal() });
+    await uploadLog(runs, objects, { project, runId });
+    await runs.complete(runId, { report, reportKey: reportKey(project, runId), logKey: logKey(project, runId) });
     log.info({ report }, 'execution report');
     return report;
   },
 });
 
 /** The query engine is a witness, not a part of the pipeline: when it cannot be asked, the report says so. */
-const catalogueCounts = async (warehouse: Warehouse): Promise<ExecutionReport['catalogue']> => {
+const catalogueCounts = async (warehouse: Warehouse, project: string): Promise<ExecutionReport['catalogue']> => {
   try {
-    return await warehouse.countCalls({ signal: signal() });
+    return await warehouse.countCalls(project, { signal: signal() });
   } catch (error) {
     signal().throwIfAborted();
     return { unavailable: messageOf(error) };
@@ -57,8 +57,8 @@ const catalogueCounts = async (warehouse: Warehouse): Promise<ExecutionReport['c
 };
 
 /** Streams the run's log lines to the object store: a run of 100,000 calls has as many. */
-const uploadLog = async (runs: Runs, objects: ObjectStore, runId: string): Promise<void> => {
-  const upload = await objects.openUpload(logKey(runId), { contentType: 'application/x-ndjson', signal: signal() });
+const uploadLog = async (runs: Runs, objects: ObjectStore, { project, runId }: { project: string; runId: string }): Promise<void> => {
+  const upload = await objects.openUpload(logKey(project, runId), { contentType: 'application/x-ndjson', signal: signal() });
   // A half-written log of an earlier attempt may miss lines that came since.
   let skip = upload.offset;
   for (let after = 0; ; ) {

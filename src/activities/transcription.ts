@@ -63,9 +63,9 @@ export const createTranscriptionActivities = (dependencies: Dependencies): Pick<
         if (!stored) throw new AftercallError('NOT_FOUND', `The recording ${recording.key} is not in the object store any more.`, { advice: 'Retry from the recording step.' });
         await pipeline(stored.body, createWriteStream(path), { signal: signal() });
         const transcript = await hear(dependencies, { call, recording, path, folder, language: settings.language });
-        await objects.put(transcriptKey(call.callId), `${JSON.stringify(transcript)}\n`, { contentType: 'application/json', signal: signal() });
+        await objects.put(transcriptKey(call), `${JSON.stringify(transcript)}\n`, { contentType: 'application/json', signal: signal() });
         await calls.keepResult(call, 'transcription', {
-          key: transcriptKey(call.callId),
+          key: transcriptKey(call),
           turns: transcript.turns.length,
           durationMs: transcript.durationMs,
           provider: transcript.provider,

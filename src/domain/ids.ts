@@ -21,15 +21,25 @@ export const runIdOf = (workflowId: string): string => workflowId.replace(/^inge
 /** The way back. Project and source hold no dots. */
 export const workflowIdOfRun = (runId: string): string => `ingest/${runId.replace('.', '/').replace('.', '/')}`;
 
+/** The project of an installation that has only one; its objects lie at the top, as other programs expect them. */
+export const DEFAULT_PROJECT = 'default';
+
+/**
+ * What a project's object keys begin with. Derived from its ID rather than set, so that two projects never
+ * share a key, and no setting can leave a project's objects behind.
+ */
+export const projectPrefix = (project: string): string => (project === DEFAULT_PROJECT ? '' : `projects/${project}/`);
+
 export type RecordingFormat = 'wav' | 'mp3';
 
-export const recordingKey = (callId: string, format: RecordingFormat): string =>
-  `call-detail/${callId}/recording.${format}`;
-export const transcriptKey = (callId: string): string => `call-detail/${callId}/transcript.json`;
-export const analysisKey = (callId: string): string => `call-detail/${callId}/analysis.json`;
-export const crmMarkerKey = (callId: string): string => `SFDC/${callId}.txt`;
-export const reportKey = (runId: string): string => `reports/${fileSafe(runId)}.json`;
-export const logKey = (runId: string): string => `logs/${fileSafe(runId)}.ndjson`;
+/** What is kept of one call. */
+export const callPrefix = ({ project, callId }: CallKey): string => `${projectPrefix(project)}call-detail/${callId}/`;
+export const recordingKey = (call: CallKey, format: RecordingFormat): string => `${callPrefix(call)}recording.${format}`;
+export const transcriptKey = (call: CallKey): string => `${callPrefix(call)}transcript.json`;
+export const analysisKey = (call: CallKey): string => `${callPrefix(call)}analysis.json`;
+export const crmMarkerKey = ({ project, callId }: CallKey): string => `${projectPrefix(project)}SFDC/${callId}.txt`;
+export const reportKey = (project: string, runId: string): string => `${projectPrefix(project)}reports/${fileSafe(runId)}.json`;
+export const logKey = (project: string, runId: string): string => `${projectPrefix(project)}logs/${fileSafe(runId)}.ndjson`;
 
 /** The partition of the call table a call belongs to, by the UTC month in which it started. */
 export interface Partition {
@@ -42,11 +52,12 @@ export const partitionOf = (startedAtMs: number): Partition => {
   return { year, month };
 };
 
-export const CALL_TABLE_PREFIX = 'call-data/';
-export const partitionPrefix = ({ year, month }: Partition): string =>
-  `${CALL_TABLE_PREFIX}year=${year}/month=${month}/`;
-export const metadataKey = (callId: string, startedAtMs: number): string =>
-  `${partitionPrefix(partitionOf(startedAtMs))}${callId}.json`;
+/** Where a project's call table lies: nothing else may be under it. */
+export const callTablePrefix = (project: string): string => `${projectPrefix(project)}call-data/`;
+export const partitionPrefix = (project: string, { year, month }: Partition): string => `${callTablePrefix(project)}year=${year}/month=${month}/`;
+/** The name of a project's call table in the catalogue. Project IDs hold no underscores, so no two names meet. */
+export const callTableName = (table: string, project: string): string => (project === DEFAULT_PROJECT ? table : `${table}_${project.replaceAll('-', '_')}`);
+export const metadataKey = ({ project, callId }: CallKey, startedAtMs: number): string => `${partitionPrefix(project, partitionOf(startedAtMs))}${callId}.json`;
 
 /** Run IDs carry the scheduled time with its colons; object keys and file names do without. */
 const fileSafe = (id: string): string => id.replaceAll(/[^A-Za-z0-9._-]+/g, '-');

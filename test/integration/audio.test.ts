@@ -240,16 +240,16 @@ describe('a long call through the transcription step', () => {
     const call = { project: 'default', callId: `long-${made}`, version: 1 };
     await calls.stage('default', [{ source: 'webex', callId: call.callId, status: 'completed', direction: 'inbound', originPhone: '+15550100', startedAtMs: Date.UTC(2026, 10, 20, 10) }], 'staged');
     await calls.openVersion(call, { from: 'recording', state: 'staged' });
-    const key = recordingKey(call.callId, 'wav');
+    const key = recordingKey(call, 'wav');
     await objects.put(key, await readFile(path), { contentType: 'audio/wav' });
     await calls.keepResult(call, 'recording', { key, bytes: (await stat(path)).size, sha256: call.callId, format: 'wav', recordingId: call.callId, fileName: 'recording.wav' });
     const environment = new MockActivityEnvironment(undefined, { logger: new DefaultLogger('ERROR') });
     expect(await environment.run(activities.transcribe, { call })).toMatchObject({ state: 'transcribed', gradable: true });
-    const transcript = JSON.parse((await objects.getText(transcriptKey(call.callId)))!) as Transcript;
+    const transcript = JSON.parse((await objects.getText(transcriptKey(call)))!) as Transcript;
     // A second attempt, after a worker died with the work done, says the same and pays for nothing.
     const requests = (await ledgerOf(openai, 'transcription')).length;
     await environment.run(activities.transcribe, { call });
-    expect(JSON.parse((await objects.getText(transcriptKey(call.callId)))!)).toEqual(transcript);
+    expect(JSON.parse((await objects.getText(transcriptKey(call)))!)).toEqual(transcript);
     expect(await ledgerOf(openai, 'transcription')).toHaveLength(requests);
     return { transcript, requests };
   };

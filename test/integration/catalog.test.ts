@@ -23,8 +23,8 @@ const partition = { year: '2026', month: '11' };
 
 describe('the Glue catalogue', () => {
   it('gets table and partition once, however many register them at once', async () => {
-    await Promise.all(Array.from({ length: 5 }, () => createGlueCatalog(settings('calls')).ensurePartition(partition)));
-    await createGlueCatalog(settings('calls')).ensurePartition(partition);
+    await Promise.all(Array.from({ length: 5 }, () => createGlueCatalog(settings('calls')).ensurePartition('default', partition)));
+    await createGlueCatalog(settings('calls')).ensurePartition('default', partition);
     const { Partitions } = await glue.send(new GetPartitionsCommand({ DatabaseName: 'aftercall', TableName: 'calls' }));
     expect(Partitions).toHaveLength(1);
   });
@@ -46,10 +46,10 @@ describe('the Glue catalogue', () => {
   });
 
   it('refuses a table of somebody else’s, and names the column', async () => {
-    await createGlueCatalog(settings('theirs')).ensurePartition(partition);
+    await createGlueCatalog(settings('theirs')).ensurePartition('default', partition);
     const { Table } = await glue.send(new GetTableCommand({ DatabaseName: 'aftercall', Name: 'theirs' }));
     await glue.send(new UpdateTableCommand({ DatabaseName: 'aftercall', TableInput: { Name: 'theirs', StorageDescriptor: { ...Table!.StorageDescriptor, Columns: [{ Name: 'task_id', Type: 'bigint' }] } } }));
-    await expect(createGlueCatalog(settings('theirs')).ensurePartition({ year: '2027', month: '01' })).rejects.toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining('task_id') as unknown });
+    await expect(createGlueCatalog(settings('theirs')).ensurePartition('default', { year: '2027', month: '01' })).rejects.toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining('task_id') as unknown });
   });
 });
 
@@ -80,21 +80,21 @@ describe('Athena', () => {
 
   it('counts the call table, also when the query falls back to the queue', async () => {
     const server = await startAthenaServer(['QUEUED', 'RUNNING', 'QUEUED', 'SUCCEEDED']);
-    expect(await athena(server.url).countCalls()).toEqual({ totalRecords: 150, withRecording: 145, withTranscript: 130, withAnalysis: 120 });
+    expect(await athena(server.url).countCalls('default')).toEqual({ totalRecords: 150, withRecording: 145, withTranscript: 130, withAnalysis: 120 });
     expect(server.asked[0]?.body).toMatchObject({ QueryString: expect.stringContaining('FROM "aftercall"."calls"') as unknown, WorkGroup: 'primary', ResultConfiguration: { OutputLocation: 's3://calls/athena/' } });
     await server.stop();
   });
 
   it('says why a query failed', async () => {
     const server = await startAthenaServer(['FAILED']);
-    await expect(athena(server.url).countCalls()).rejects.toThrow(/failed by Athena: TABLE_NOT_FOUND/);
+    await expect(athena(server.url).countCalls('default')).rejects.toThrow(/failed by Athena: TABLE_NOT_FOUND/);
     await server.stop();
   });
 
   it('stops a query that nobody waits for any more', async () => {
     const server = await startAthenaServer(['RUNNING']);
     const gone = new AbortController();
-    const counting = athena(server.url).countCalls({ signal: gone.signal });
+    const counting = athena(server.url).countCalls('default', { signal: gone.signal });
     setTimeout(() => gone.abort(new Error('gone')), 100);
     await expect(counting).rejects.toThrow('gone');
     expect(server.asked.at(-1)?.target).toBe('StopQueryExecution');

@@ -78,7 +78,7 @@ const aCall = async (title: string): Promise<CallVersion> => {
   return call;
 };
 const keepTranscript = async (call: CallVersion, transcript: Transcript): Promise<void> => {
-  const key = transcriptKey(call.callId);
+  const key = transcriptKey(call);
   await objects.put(key, JSON.stringify(transcript), { contentType: 'application/json' });
   await calls.keepResult(call, 'transcription', { key, turns: transcript.turns.length, durationMs: 60_000, provider: 'test', model: 'test' });
 };
@@ -89,7 +89,7 @@ const anAttempt = (): MockActivityEnvironment => new MockActivityEnvironment(und
 /** One attempt of the step. */
 const act = (call: CallVersion, approvedBy?: string): Promise<CrmOutcome> => anAttempt().run(activities.actOnCrm, { call, ...(approvedBy ? { approvedBy } : {}) });
 
-const markerOf = async ({ callId }: CallVersion): Promise<CrmMarker | undefined> => parseMarker((await objects.getText(crmMarkerKey(callId))) ?? '');
+const markerOf = async (call: CallVersion): Promise<CrmMarker | undefined> => parseMarker((await objects.getText(crmMarkerKey(call))) ?? '');
 const resultOf = async (call: CallVersion) => (await calls.getVersion(call)).crm;
 const written = async () => (await ledgerOf(sandbox.salesforce)).filter(({ kind }) => kind !== 'signed_in').map(({ kind }) => kind);
 const completions = async () => (await ledgerOf(sandbox.openai, 'completion')).length;
@@ -136,10 +136,10 @@ describe('acting in the CRM', () => {
     ['another project’s marker', markerText({ owner: 'other/crm', state: 'decided', decision: { scenario: 'good_lead', action: 'create_lead', reasons: [], facts: [] }, decidedAt: '2026-11-20T10:00:00.000Z' })],
   ])('skips a call that carries %s', async (_title, text) => {
     const call = await aCall(QUALIFIED);
-    await objects.put(crmMarkerKey(call.callId), text, { contentType: 'text/plain' });
+    await objects.put(crmMarkerKey(call), text, { contentType: 'text/plain' });
     expect(await act(call)).toEqual({ state: 'already_done' });
     expect([await written(), await completions()]).toEqual([[], 0]);
-    expect(await objects.getText(crmMarkerKey(call.callId))).toBe(text);
+    expect(await objects.getText(crmMarkerKey(call))).toBe(text);
   });
 
   it('makes one lead when two attempts run at once', async () => {
@@ -226,7 +226,7 @@ describe('a worker that died', () => {
     const call = await aCall(QUALIFIED);
     await act(call);
     const { records: receipt, doneAt: _doneAt, ...marker } = (await markerOf(call))!;
-    await objects.put(crmMarkerKey(call.callId), markerText({ ...marker, state: 'decided' }), { contentType: 'text/plain' });
+    await objects.put(crmMarkerKey(call), markerText({ ...marker, state: 'decided' }), { contentType: 'text/plain' });
     const before = (await requestsOf(sandbox.salesforce)).length;
     expect(await act(call)).toMatchObject({ state: 'done' });
     expect(await markerOf(call)).toMatchObject({ state: 'done', records: receipt });
@@ -274,7 +274,7 @@ describe('a decision that waits for a person', () => {
     expect(await act(call)).toMatchObject({ state: 'needs_approval', action: 'update_account' });
     const marker = (await markerOf(call))!;
     expect(marker.decision.account).toEqual({ id: '0015g00000AcC1XAAV', name: 'Juniper Dental Clinic Pte Ltd' });
-    await objects.put(crmMarkerKey(call.callId), markerText({ ...marker, decision: { ...marker.decision, account: { id: '001000000000001AAA', name: 'Merged Ltd' } } }), { contentType: 'text/plain' });
+    await objects.put(crmMarkerKey(call), markerText({ ...marker, decision: { ...marker.decision, account: { id: '001000000000001AAA', name: 'Merged Ltd' } } }), { contentType: 'text/plain' });
     expect(await failureOf(act(call, 'lead@aftercall.example'))).toMatchObject({ code: 'CRM_REJECTED', message: expect.stringContaining('Merged Ltd') as unknown });
     expect(await written()).toEqual([]);
   });

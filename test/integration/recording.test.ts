@@ -81,7 +81,7 @@ describe.each(['folder', 'S3'] as const)('a recording copied to %s', (kind) => {
       source: createWebex({ config: loadConfig(complete), credentials: {} as Credentials }),
       link: { recordingId: 'r', fileName: 'recording.wav', url },
       objects: objects(),
-      callId,
+      call: { project: 'default', callId },
       maxBytes,
       signal,
     });

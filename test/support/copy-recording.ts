@@ -22,7 +22,7 @@ const copy = (url: string, callId: string) =>
     source,
     link: { recordingId: callId, fileName: 'recording.wav', url },
     objects,
-    callId,
+    call: { project: 'default', callId },
     maxBytes: config.MAX_RECORDING_MB * 1024 * 1024,
     signal: new AbortController().signal,
   });

@@ -8,7 +8,7 @@ import { createBatcher } from '../../src/adapters/sources/batcher.ts';
 import { parseRange } from '../../src/api/range.ts';
 import { createKeyRing } from '../../src/crypto/key-ring.ts';
 import { costMicroUsd } from '../../src/domain/cost.ts';
-import { isSafeCallId, metadataKey, runIdOf, workflowIdOfRun } from '../../src/domain/ids.ts';
+import { callTableName, crmMarkerKey, isSafeCallId, metadataKey, recordingKey, reportKey, runIdOf, workflowIdOfRun } from '../../src/domain/ids.ts';
 import { nextLook, sniff } from '../../src/domain/recording.ts';
 import { buildReport } from '../../src/domain/report.ts';
 import { GROUPS, stepsFrom } from '../../src/domain/steps.ts';
@@ -105,8 +105,13 @@ describe('money', () => {
 describe('IDs, windows and steps', () => {
   it.each([['5a3d1c00-0000-4000-8000-000000000001', true], ['../x', false], ['a..b', false], ['a/b', false], ['', false]])('%s may name files: %s', (id, safe) => expect(isSafeCallId(id)).toBe(safe));
   it('partitions by the UTC month', () => {
-    expect(metadataKey('c', Date.UTC(2026, 11, 31, 23, 59))).toBe('call-data/year=2026/month=12/c.json');
-    expect(metadataKey('c', Date.UTC(2027, 0, 1))).toBe('call-data/year=2027/month=01/c.json');
+    expect(metadataKey({ project: 'default', callId: 'c' }, Date.UTC(2026, 11, 31, 23, 59))).toBe('call-data/year=2026/month=12/c.json');
+    expect(metadataKey({ project: 'default', callId: 'c' }, Date.UTC(2027, 0, 1))).toBe('call-data/year=2027/month=01/c.json');
+  });
+  it("keeps projects' objects and tables apart, and the default project's where they always were", () => {
+    const keysOf = (project: string) => [recordingKey({ project, callId: 'c' }, 'wav'), crmMarkerKey({ project, callId: 'c' }), metadataKey({ project, callId: 'c' }, 0), reportKey(project, 'r'), callTableName('calls', project)];
+    expect(keysOf('default')).toEqual(['call-detail/c/recording.wav', 'SFDC/c.txt', 'call-data/year=1970/month=01/c.json', 'reports/r.json', 'calls']);
+    expect(keysOf('north-1')).toEqual(['projects/north-1/call-detail/c/recording.wav', 'projects/north-1/SFDC/c.txt', 'projects/north-1/call-data/year=1970/month=01/c.json', 'projects/north-1/reports/r.json', 'calls_north_1']);
   });
   it('finds the workflow of a run again', () => {
     const workflowId = 'ingest/default/webex-2026-11-21T06:09:07Z';

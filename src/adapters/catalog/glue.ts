@@ -13,7 +13,7 @@ import {
 } from '@aws-sdk/client-glue';
 import type { Config } from '../../config.ts';
 import { AftercallError, messageOf } from '../../domain/errors.ts';
-import { CALL_TABLE_PREFIX, type Partition, partitionPrefix } from '../../domain/ids.ts';
+import { callTableName, callTablePrefix, type Partition, partitionPrefix } from '../../domain/ids.ts';
 import { CALL_TABLE_COLUMNS } from '../../domain/metadata.ts';
 import type { Catalog } from './catalog.ts';
 
@@ -34,9 +34,8 @@ const PARTITION_KEYS: Column[] = [
 export const createGlueCatalog = (config: GlueConfig): Catalog => {
   const client = new GlueClient({ region: config.AWS_REGION, ...(config.AWS_ENDPOINT_URL ? { endpoint: config.AWS_ENDPOINT_URL } : {}) });
   const database = config.GLUE_DATABASE;
-  const table = config.GLUE_TABLE;
   const registered = new Set<string>();
-  let tableReady: Promise<void> | undefined;
+  const tablesReady = new Map<string, Promise<void>>();
 
   /** A partition's descriptor has to be complete: Athena reads nothing through one that leaves it to the table's. */
   const descriptor = (prefix: string): StorageDescriptor => ({
@@ -49,16 +48,18 @@ export const createGlueCatalog = (config: GlueConfig): Catalog => {
     SerdeInfo: { SerializationLibrary: SERDE, Parameters: { 'serialization.format': '1' } },
     StoredAsSubDirectories: false,
   });
-  const tableInput = {
-    Name: table,
+  const tableInput = (project: string) => ({
+    Name: callTableName(config.GLUE_TABLE, project),
     Description: 'One row per phone call, written by Aftercall.',
     TableType: 'EXTERNAL_TABLE',
     Parameters: { EXTERNAL: 'TRUE', classification: 'json' },
     PartitionKeys: PARTITION_KEYS,
-    StorageDescriptor: descriptor(CALL_TABLE_PREFIX),
-  };
+    StorageDescriptor: descriptor(callTablePrefix(project)),
+  });
 
-  const ensureTable = async (signal?: AbortSignal): Promise<void> => {
+  const ensureTable = async (project: string, signal?: AbortSignal): Promise<void> => {
+    const input = tableInput(project);
+    const table = input.Name;
     const abort = signal ? { abortSignal: signal } : {};
     const existing = await client.send(new GetTableCommand({ DatabaseName: database, Name: table }), abort).catch((error: unknown) => {
       // Says the same of a missing database and of a missing table.
@@ -67,7 +68,7 @@ export const createGlueCatalog = (config: GlueConfig): Catalog => {
     });
     if (!existing?.Table) {
       await orExists(client.send(new CreateDatabaseCommand({ DatabaseInput: { Name: database, Description: 'Phone calls' } }), abort));
-      await orExists(client.send(new CreateTableCommand({ DatabaseName: database, TableInput: tableInput }), abort));
+      await orExists(client.send(new CreateTableCommand({ DatabaseName: database, TableInput: input }), abort));
       return;
     }
     const columns = existing.Table.StorageDescriptor?.Columns ?? [];
@@ -81,26 +82,33 @@ export const createGlueCatalog = (config: GlueConfig): Catalog => {
     const missing = COLUMNS.filter(({ Name }) => !columns.some((column) => column.Name === Name));
     if (missing.length === 0) return;
     await client.send(
-      new UpdateTableCommand({ DatabaseName: database, TableInput: { ...tableInput, StorageDescriptor: { ...tableInput.StorageDescriptor, Columns: [...columns, ...missing] } } }),
+      new UpdateTableCommand({ DatabaseName: database, TableInput: { ...input, StorageDescriptor: { ...input.StorageDescriptor, Columns: [...columns, ...missing] } } }),
       abort,
     );
   };
 
+  /** Looked at once per process and project. */
+  const tableOf = async (project: string, signal?: AbortSignal): Promise<string> => {
+    const ready = tablesReady.get(project) ?? ensureTable(project, signal);
+    tablesReady.set(project, ready);
+    await ready.catch((error: unknown) => {
+      tablesReady.delete(project);
+      throw error;
+    });
+    return callTableName(config.GLUE_TABLE, project);
+  };
+
   return {
-    async ensurePartition(partition: Partition, { signal } = {}) {
-      const name = `${partition.year}/${partition.month}`;
+    async ensurePartition(project: string, partition: Partition, { signal } = {}) {
+      const name = [project, partition.year, partition.month].join('/');
       if (registered.has(name)) return;
       try {
-        tableReady ??= ensureTable(signal);
-        await tableReady.catch((error: unknown) => {
-          tableReady = undefined;
-          throw error;
-        });
+        const table = await tableOf(project, signal);
         const { Errors = [] } = await client.send(
           new BatchCreatePartitionCommand({
             DatabaseName: database,
             TableName: table,
-            PartitionInputList: [{ Values: [partition.year, partition.month], StorageDescriptor: descriptor(partitionPrefix(partition)) }],
+            PartitionInputList: [{ Values: [partition.year, partition.month], StorageDescriptor: descriptor(partitionPrefix(project, partition)) }],
           }),
           signal ? { abortSignal: signal } : {},
         );

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AthenaClient, GetQueryExecutionCommand, GetQueryResultsCommand, StartQueryExecutionCommand, StopQueryExecutionCommand } from '@aws-sdk/client-athena';
 import type { Config } from '../../config.ts';
 import { AftercallError, messageOf } from '../../domain/errors.ts';
+import { callTableName } from '../../domain/ids.ts';
 import { countSql, toCounts } from './counts.ts';
 import type { Warehouse } from './warehouse.ts';
 
@@ -48,9 +49,9 @@ export const createAthena = (config: AthenaConfig, { lookEveryMs = LOOK_EVERY_MS
   };
 
   return {
-    async countCalls({ signal = new AbortController().signal } = {}) {
+    async countCalls(project, { signal = new AbortController().signal } = {}) {
       try {
-        const [row] = await rowsOf(countSql(`"${config.GLUE_DATABASE}"."${config.GLUE_TABLE}"`), signal);
+        const [row] = await rowsOf(countSql(`"${config.GLUE_DATABASE}"."${callTableName(config.GLUE_TABLE, project)}"`), signal);
         if (!row) throw new AftercallError('UPSTREAM_NONSENSE', 'Athena answered the count without a row.', { advice: 'Look the query up in Athena.' });
         return toCounts(row);
       } catch (error) {

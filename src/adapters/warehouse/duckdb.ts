@@ -1,6 +1,6 @@
 import { glob } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { CALL_TABLE_PREFIX } from '../../domain/ids.ts';
+import { callTablePrefix } from '../../domain/ids.ts';
 import { CALL_TABLE_COLUMNS } from '../../domain/metadata.ts';
 import { countSql, toCounts } from './counts.ts';
 import type { Warehouse } from './warehouse.ts';
@@ -9,12 +9,12 @@ const DUCKDB_TYPE = { string: 'VARCHAR', int: 'INTEGER' } as const;
 
 /** Queries the call table's files in a folder, in process. */
 export const createDuckDb = (objectsFolder: string): Warehouse => {
-  const pattern = join(resolve(objectsFolder), CALL_TABLE_PREFIX, '*', '*', '*.json');
   const columns = CALL_TABLE_COLUMNS.map(({ name, type }) => `${name}: '${DUCKDB_TYPE[type]}'`).join(', ');
-  const table = `read_json('${pattern.replaceAll("'", "''")}', format = 'newline_delimited', columns = {${columns}}, hive_partitioning = true)`;
+  const tableOf = (pattern: string): string => `read_json('${pattern.replaceAll("'", "''")}', format = 'newline_delimited', columns = {${columns}}, hive_partitioning = true)`;
 
   return {
-    async countCalls() {
+    async countCalls(project) {
+      const pattern = join(resolve(objectsFolder), callTablePrefix(project), '*', '*', '*.json');
       // DuckDB takes a pattern without files for a mistake; an empty table is none.
       if (!(await hasFiles(pattern))) return { totalRecords: 0, withRecording: 0, withTranscript: 0, withAnalysis: 0 };
       const { DuckDBInstance } = await import('@duckdb/node-api');
@@ -22,7 +22,7 @@ export const createDuckDb = (objectsFolder: string): Warehouse => {
       const instance = await DuckDBInstance.create(':memory:', { autoinstall_known_extensions: 'false', autoload_known_extensions: 'false', threads: '1' });
       const connection = await instance.connect();
       try {
-        const result = await connection.runAndReadAll(countSql(table));
+        const result = await connection.runAndReadAll(countSql(tableOf(pattern)));
         return toCounts(result.getRowObjectsJS()[0] ?? {});
       } finally {
         connection.closeSync();

@@ -1,7 +1,7 @@
-/** Queries the call table in place. */
+/** Queries a project's call table in place. */
 export interface Warehouse {
   /** How many records the call table holds, as the query engine sees it. */
-  countCalls(options?: { signal?: AbortSignal }): Promise<CallTableCounts>;
+  countCalls(project: string, options?: { signal?: AbortSignal }): Promise<CallTableCounts>;
 }
 
 export interface CallTableCounts {
