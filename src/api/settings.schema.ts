@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { STAGING_ACTS } from '../domain/staging.ts';
 import type { ProjectSettings } from '../domain/settings.ts';
 
 const name = z.string().trim().min(1).max(200);
@@ -12,6 +13,20 @@ const CategoryRuleShape = z.strictObject({
   sources: z.array(name).min(1).max(20).optional(),
   direction: z.enum(['inbound', 'outbound']).optional(),
 });
+
+const StagingRuleShape = z
+  .strictObject({
+    name: z.string().trim().min(1).max(100),
+    act: z.enum(STAGING_ACTS),
+    direction: z.enum(['inbound', 'outbound']).optional(),
+    queues: z.array(name).min(1).max(100).optional(),
+    categories: z.array(CategoryName).min(1).max(40).optional(),
+    sources: z.array(name).min(1).max(20).optional(),
+    minDurationSeconds: z.number().int().min(0).max(86_400).optional(),
+    maxDurationSeconds: z.number().int().min(0).max(86_400).optional(),
+    samplePercent: z.number().min(0).max(100).optional(),
+  })
+  .refine(({ minDurationSeconds: min, maxDurationSeconds: max }) => min === undefined || max === undefined || min <= max, 'minDurationSeconds must not be above maxDurationSeconds');
 
 /** A pattern from outside is matched against what was said on calls: it may not take for ever. */
 const brnFormat = z.string().min(1).max(200).superRefine((pattern, context) => {
@@ -31,6 +46,8 @@ const microUsd = z.number().int().min(0).max(1e12);
 export const SETTING_SHAPES = {
   minutesBack: z.number().int().min(1).max(525_600),
   autoProcess: z.boolean(),
+  stagingRules: z.array(StagingRuleShape).max(100),
+  stagingExpiresAfterHours: z.number().min(0).max(8_760),
   skipProcessed: z.boolean(),
   transcribe: z.boolean(),
   registerGlue: z.boolean(),

@@ -1,4 +1,5 @@
 import type { CallDetails, Direction } from './call.ts';
+import { matchesPattern } from './pattern.ts';
 
 /** What becomes of a call that has just come in: it is processed, waits for a person, or is left out for good. */
 export const STAGING_ACTS = ['process', 'stage', 'ignore'] as const;
@@ -12,16 +13,16 @@ export interface StagingRule {
   /** As people know it; an ignored call keeps it as its reason. */
   name: string;
   act: StagingAct;
-  direction?: Direction;
+  direction?: Direction | undefined;
   /** Names of queues; `*` stands for any number of characters, and upper and lower case are one. */
-  queues?: string[];
-  categories?: string[];
-  sources?: string[];
+  queues?: string[] | undefined;
+  categories?: string[] | undefined;
+  sources?: string[] | undefined;
   /** Only fit calls whose duration the source tells. Both ends included. */
-  minDurationSeconds?: number;
-  maxDurationSeconds?: number;
+  minDurationSeconds?: number | undefined;
+  maxDurationSeconds?: number | undefined;
   /** The rule takes this share of the calls that fit it, 0 to 100; a call is always on the same side. */
-  samplePercent?: number;
+  samplePercent?: number | undefined;
 }
 
 export interface StagingVerdict {
@@ -41,7 +42,7 @@ export const stagingOf = (
 
 const fits = (rule: StagingRule, call: CallDetails, category: string | undefined): boolean =>
   (rule.direction === undefined || rule.direction === call.direction) &&
-  (rule.queues === undefined || rule.queues.some((pattern) => fitsPattern(pattern, call.queueName ?? ''))) &&
+  (rule.queues === undefined || rule.queues.some((pattern) => matchesPattern(pattern, call.queueName ?? ''))) &&
   (rule.categories === undefined || (category !== undefined && rule.categories.includes(category))) &&
   (rule.sources === undefined || rule.sources.includes(call.source)) &&
   fitsDuration(rule, call.durationMs);
@@ -50,22 +51,6 @@ const fitsDuration = ({ minDurationSeconds: min, maxDurationSeconds: max }: Stag
   if (min === undefined && max === undefined) return true;
   if (durationMs === undefined) return false;
   return durationMs >= (min ?? 0) * 1_000 && durationMs <= (max ?? Infinity) * 1_000;
-};
-
-/** Without a regular expression: a pattern of many `*` must not take for ever on a long name. */
-export const fitsPattern = (pattern: string, name: string): boolean => {
-  const parts = pattern.toLowerCase().split('*');
-  const text = name.toLowerCase();
-  const [first, last] = [parts[0]!, parts.at(-1)!];
-  if (parts.length === 1) return text === first;
-  if (text.length < first.length + last.length || !text.startsWith(first) || !text.endsWith(last)) return false;
-  let from = first.length;
-  for (const part of parts.slice(1, -1)) {
-    const at = text.indexOf(part, from);
-    if (at < 0) return false;
-    from = at + part.length;
-  }
-  return from <= text.length - last.length;
 };
 
 /** By the call and nothing else, so that it is the same at every poll and in every process. */

@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import type { CallDetails } from '../../src/domain/call.ts';
-import { fitsPattern, isSampled, type StagingRule, stagingOf } from '../../src/domain/staging.ts';
+import { matchesPattern } from '../../src/domain/pattern.ts';
+import { isSampled, type StagingRule, stagingOf } from '../../src/domain/staging.ts';
 
 const call: CallDetails = { source: 'webex', callId: 'c1', status: 'completed', direction: 'inbound', queueName: 'Business Sales', startedAtMs: 0, durationMs: 60_000 };
 const rule = (conditions: Partial<StagingRule>): StagingRule => ({ name: 'the rule', act: 'ignore', ...conditions });
@@ -60,7 +61,7 @@ it.each<[string, string, boolean]>([
   ['.*', 'anything', false],
   ['*a'.repeat(30), 'a'.repeat(5_000), true],
 ])('the pattern "%s" fits "%s": %s', (pattern, name, fits) => {
-  expect(fitsPattern(pattern, name)).toBe(fits);
+  expect(matchesPattern(pattern, name)).toBe(fits);
 });
 
 describe('a sample', () => {
