@@ -24,6 +24,7 @@ import { createCallNotes, type CallNotesOf } from './adapters/notes/registry.ts'
 import { createSources, type Sources } from './adapters/sources/registry.ts';
 import { createTranscriber } from './adapters/stt/registry.ts';
 import { createWarehouse } from './adapters/warehouse/registry.ts';
+import { type BudgetRelease, createBudgetRelease } from './client/budget-release.ts';
 import { type CallsClient, createCallsClient } from './client/calls.ts';
 import { createIntake, type Intake } from './client/intake.ts';
 import { createSchedules, type Schedules } from './client/schedules.ts';
@@ -68,6 +69,7 @@ export interface Wiring {
   converter: DataConverter;
   callsClient: CallsClient;
   intake: Intake;
+  budgetRelease: BudgetRelease;
   schedules: Schedules;
   close(): Promise<void>;
 }
@@ -95,6 +97,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
     await ensureSearchAttributes(temporal);
     const pace = paceOf(config);
     const callsClient = createCallsClient({ client: temporal, calls, pace });
+    const costs = createCosts(db, projects.settings);
     const credentials = createCredentials(db, keyRing);
     const amoCrm = amoCrmConfig(config);
     const amocrm = amoCrm && createAmoCrmSession({ config: amoCrm, credentials });
@@ -105,7 +108,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       calls,
       runs: createRuns(db),
       effects: createEffects(db),
-      costs: createCosts(db, projects.settings),
+      costs,
       projects,
       accounts,
       objects,
@@ -115,6 +118,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       converter,
       callsClient,
       intake: createIntake({ calls, projects, client: callsClient }),
+      budgetRelease: createBudgetRelease({ calls, projects, costs, client: callsClient }),
       schedules: createSchedules({ client: temporal, config, pace, minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: DEFAULT_SOURCE }),
       close: async () => {
         await temporal.connection.close();
@@ -128,7 +132,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
 };
 
 /** Makes the activities with the adapters that they need. */
-export const createActivities = ({ config, log, calls, runs, effects, costs, projects, objects, sources, callsClient, intake }: Wiring): Activities => {
+export const createActivities = ({ config, log, calls, runs, effects, costs, projects, objects, sources, callsClient, intake, budgetRelease }: Wiring): Activities => {
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
   const askModel = createAskModel({ model: createLanguageModel(config), costs, prices });
@@ -138,7 +142,7 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, pro
     workflows: {
       ...createMetadataActivities({ calls, objects, catalog, projects }),
       ...createDeskActivities({ calls, costs, runs, objects }),
-      ...createIngestActivities({ sources, calls, runs, projects, costs, intake, client: callsClient }),
+      ...createIngestActivities({ sources, calls, runs, intake, release: budgetRelease, client: callsClient }),
       ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), log }),
     },
     recordings: createRecordingActivities({ sources, objects, calls, projects, config }),

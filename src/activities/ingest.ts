@@ -1,9 +1,8 @@
 import { sleep } from '@temporalio/activity';
+import type { BudgetRelease } from '../client/budget-release.ts';
 import type { CallsClient } from '../client/calls.ts';
 import type { Intake } from '../client/intake.ts';
 import type { CallRow, Calls } from '../db/calls.ts';
-import type { Costs } from '../db/costs.ts';
-import type { Projects } from '../db/projects.ts';
 import type { Runs } from '../db/runs.ts';
 import type { CallSource } from '../adapters/sources/source.ts';
 import type { IngestActivities } from '../domain/activities.ts';
@@ -13,21 +12,17 @@ interface Dependencies {
   sources: { get(name: string): CallSource };
   calls: Calls;
   runs: Runs;
-  projects: Projects;
-  costs: Pick<Costs, 'spentOn'>;
+  release: Pick<BudgetRelease, 'withinDay'>;
   intake: Intake;
-  client: Pick<CallsClient, 'workflowStatus' | 'retry'>;
+  client: Pick<CallsClient, 'workflowStatus'>;
 }
-
-/** Calls that a window lets go on when there is room in the budget again; the next window takes the next. */
-const RELEASED_AT_ONCE = 200;
 
 /** How often a settling run looks at its calls, and how long one activity does so. */
 const LOOK_EVERY_MS = 1_000;
 const WATCH_FOR_MS = 10 * 60_000;
 const LOOKS_PER_SWEEP = 30;
 
-export const createIngestActivities = ({ sources, calls, runs, projects, costs, intake, client }: Dependencies): Pick<IngestActivities, 'openRun' | 'ingestPage' | 'awaitSettled' | 'failRun'> => {
+export const createIngestActivities = ({ sources, calls, runs, intake, release, client }: Dependencies): Pick<IngestActivities, 'openRun' | 'ingestPage' | 'awaitSettled' | 'failRun'> => {
   /** A workflow that was terminated or timed out from outside could not record that itself. */
   const markLost = async (unsettled: CallRow[]): Promise<void> => {
     for (const call of unsettled) {
@@ -38,24 +33,10 @@ export const createIngestActivities = ({ sources, calls, runs, projects, costs, 
     }
   };
 
-  /** Calls that waited for room in the day's budget go on, the longest-waiting first, while there is room. */
-  const releaseWithinBudget = async (project: string): Promise<number> => {
-    const { dailyBudgetMicroUsd } = await projects.settings(project);
-    let released = 0;
-    for (const call of await calls.listParkedFor(project, 'BUDGET_REACHED', RELEASED_AT_ONCE)) {
-      if (dailyBudgetMicroUsd > 0 && (await costs.spentOn(project)) >= dailyBudgetMicroUsd) break;
-      signal().throwIfAborted();
-      // Somebody may have pressed a button meanwhile; that call is theirs.
-      const taken = await client.retry(call, { by: 'budget' }, `budget-${call.callId}-${call.attention?.sinceMs ?? 0}`).then(() => true, () => false);
-      if (taken) released += 1;
-    }
-    return released;
-  };
-
   return {
   async openRun({ runId, project, source, window }) {
     await runs.open({ id: runId, project, source, windowFrom: new Date(window.fromMs), windowTo: new Date(window.toMs) });
-    const released = await releaseWithinBudget(project);
+    const released = await release.withinDay(project, { signal: signal() });
     if (released > 0) await runs.log(runId, 'info', 'calls that had waited for the budget go on', { calls: released });
     await runs.log(runId, 'info', 'window opened', { from: new Date(window.fromMs).toISOString(), to: new Date(window.toMs).toISOString() });
   },

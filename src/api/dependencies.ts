@@ -1,5 +1,6 @@
 import type { PayloadCodec } from '@temporalio/common';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
+import type { BudgetRelease } from '../client/budget-release.ts';
 import type { CallsClient } from '../client/calls.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Schedules } from '../client/schedules.ts';
@@ -27,6 +28,7 @@ export interface ApiDependencies {
   idempotency: Idempotency;
   objects: ObjectStore;
   callsClient: Pick<CallsClient, 'approve' | 'reject' | 'retry' | 'skipStep' | 'giveUp' | 'reprocess'>;
+  budgetRelease: Pick<BudgetRelease, 'afterChange'>;
   accounts: Accounts;
   audit: Audit;
   /** @throws NOT_FOUND for a project that has none */

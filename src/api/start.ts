@@ -20,9 +20,11 @@ export interface FirstAdmin {
   password: string;
 }
 
+const HOUR_MS = 3_600_000;
+
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
-  const { accounts, config, log, db, calls, runs, effects, costs, projects, objects, sources, callsClient, intake, schedules, temporal } = wiring;
+  const { accounts, config, log, db, calls, runs, effects, costs, projects, objects, sources, callsClient, intake, budgetRelease, schedules, temporal } = wiring;
   const inbox = createInbox(db);
   const project = DEFAULT_PROJECT;
   const deliveries: Record<string, Delivery> = {
@@ -31,7 +33,10 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
   };
   const relay = startWebhookRelay({ inbox, deliveries, log });
   const idempotency = createIdempotency(db);
-  const housekeeping = startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep }, log });
+  const housekeeping = [
+    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep }, everyMs: HOUR_MS, log }),
+    startHousekeeping({ sweeps: { budgets: budgetRelease.everywhere }, everyMs: HOUR_MS / 4, log }),
+  ];
   const app = createApi({
     config,
     log,
@@ -44,6 +49,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     idempotency,
     objects,
     callsClient,
+    budgetRelease,
     accounts,
     audit: createAudit(db),
     scheduleOf: (project) => {
@@ -59,7 +65,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     kickRelay: relay.kick,
   });
   const api = await listen(app, { host: config.API_HOST, port: config.API_PORT }).catch(async (error: unknown) => {
-    housekeeping.stop();
+    for (const keeping of housekeeping) keeping.stop();
     await relay.stop();
     throw error;
   });
@@ -68,7 +74,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     url: api.url,
     ...(firstAdmin ? { firstAdmin } : {}),
     close: async () => {
-      housekeeping.stop();
+      for (const keeping of housekeeping) keeping.stop();
       await api.close();
       await relay.stop();
     },

@@ -179,6 +179,12 @@ export const createCalls = (db: Database) => ({
       .execute();
   },
 
+  /** Projects that have calls waiting for a reason. */
+  async projectsParkedFor(code: string): Promise<string[]> {
+    const rows = await db.selectFrom('calls').select('project').distinct().where('attention', 'is not', null).where(sql<boolean>`attention ->> 'code' = ${code}`).execute();
+    return rows.map(({ project }) => project);
+  },
+
   /** Calls that wait for a reason, the longest first. */
   async listParkedFor(project: string, code: string, limit: number): Promise<CallRow[]> {
     const rows = await db

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { messageOf } from '../../domain/errors.ts';
 import type { ApiDependencies } from '../dependencies.ts';
 import type { RouteTable } from '../route.ts';
 import { SettingsChange, SettingsShape } from '../settings.schema.ts';
@@ -8,7 +9,7 @@ const TAG = 'Projects';
 const PATH = '/v1/projects/:project/settings';
 const ViewShape = z.object({ settings: SettingsShape, /** Names of those that were set here; the others are the installation's. */ changed: z.array(z.string()) });
 
-export const settingsRoutes = (route: RouteTable, { projects }: ApiDependencies): void => {
+export const settingsRoutes = (route: RouteTable, { projects, budgetRelease, log }: ApiDependencies): void => {
   const view = async (project: string): Promise<z.input<typeof ViewShape>> => ({ settings: await projects.settings(project), changed: Object.keys(await projects.storedSettings(project)).toSorted() });
 
   route.get(PATH, { access: 'project_viewer', summary: "The project's settings as they hold, and which were set here", tag: TAG, params: ProjectParams, returns: ViewShape }, async ({ params }) => view(params.project));
@@ -18,6 +19,10 @@ export const settingsRoutes = (route: RouteTable, { projects }: ApiDependencies)
     { access: 'project_admin', audit: { action: 'settings.change', target: ({ params }) => params.project, details: (changes) => ({ settings: Object.keys(changes).toSorted() }) }, summary: 'Change some settings; null gives one back to the installation', tag: TAG, params: ProjectParams, body: SettingsChange, returns: ViewShape },
     async ({ params: { project }, body }) => {
       await projects.changeSettings(project, body);
+      // Hundreds of calls may wait; whoever raised the limit need not.
+      if (body.dailyBudgetMicroUsd !== undefined || body.callBudgetMicroUsd !== undefined) {
+        void budgetRelease.afterChange(project).catch((error: unknown) => log.warn({ project, error: messageOf(error) }, 'calls that waited for the budget were not let go on; the next sweep or window does'));
+      }
       return view(project);
     },
   );
