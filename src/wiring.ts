@@ -5,6 +5,7 @@ import { createAnalysisActivities } from './activities/analysis.ts';
 import { createAskModel } from './activities/ask-model.ts';
 import { createCrmActivities } from './activities/crm.ts';
 import { createFactExtraction } from './activities/crm-facts.ts';
+import { createBulkActivities } from './activities/bulk.ts';
 import { createDeskActivities } from './activities/desk.ts';
 import type { Activities } from './activities/index.ts';
 import { createIngestActivities } from './activities/ingest.ts';
@@ -25,6 +26,7 @@ import { createSources, type Sources } from './adapters/sources/registry.ts';
 import { createTranscriber } from './adapters/stt/registry.ts';
 import { createWarehouse } from './adapters/warehouse/registry.ts';
 import { type BudgetRelease, createBudgetRelease } from './client/budget-release.ts';
+import { type BulkClient, createBulkClient } from './client/bulk.ts';
 import { type CallsClient, createCallsClient } from './client/calls.ts';
 import { createIntake, type Intake } from './client/intake.ts';
 import { createSchedules, type Schedules } from './client/schedules.ts';
@@ -33,6 +35,7 @@ import { amoCrmConfig, type Config, paceOf, projectSettings } from './config.ts'
 import { DEFAULT_PROJECT } from './domain/ids.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
 import { dataConverter } from './crypto/payload-codec.ts';
+import { type BulkRulings, createBulkRulings } from './db/bulk-rulings.ts';
 import { type Calls, createCalls } from './db/calls.ts';
 import { type Costs, createCosts } from './db/costs.ts';
 import { checkKeys } from './db/encryption-keys.ts';
@@ -68,6 +71,8 @@ export interface Wiring {
   temporal: Client;
   converter: DataConverter;
   callsClient: CallsClient;
+  bulkRulings: BulkRulings;
+  bulkClient: BulkClient;
   intake: Intake;
   budgetRelease: BudgetRelease;
   schedules: Schedules;
@@ -98,6 +103,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
     const pace = paceOf(config);
     const callsClient = createCallsClient({ client: temporal, calls, pace });
     const costs = createCosts(db, projects.settings);
+    const bulkRulings = createBulkRulings(db);
     const credentials = createCredentials(db, keyRing);
     const amoCrm = amoCrmConfig(config);
     const amocrm = amoCrm && createAmoCrmSession({ config: amoCrm, credentials });
@@ -117,6 +123,8 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       temporal,
       converter,
       callsClient,
+      bulkRulings,
+      bulkClient: createBulkClient({ client: temporal, bulkRulings, pace }),
       intake: createIntake({ calls, projects, client: callsClient }),
       budgetRelease: createBudgetRelease({ calls, projects, costs, client: callsClient }),
       schedules: createSchedules({ client: temporal, config, pace, minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: DEFAULT_SOURCE }),
@@ -132,7 +140,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
 };
 
 /** Makes the activities with the adapters that they need. */
-export const createActivities = ({ config, log, calls, runs, effects, costs, projects, objects, sources, callsClient, intake, budgetRelease }: Wiring): Activities => {
+export const createActivities = ({ config, log, calls, runs, effects, costs, projects, objects, sources, callsClient, bulkRulings, intake, budgetRelease }: Wiring): Activities => {
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
   const askModel = createAskModel({ model: createLanguageModel(config), costs, prices });
@@ -143,6 +151,7 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, pro
       ...createMetadataActivities({ calls, objects, catalog, projects }),
       ...createDeskActivities({ calls, costs, runs, objects }),
       ...createIngestActivities({ sources, calls, runs, intake, release: budgetRelease, client: callsClient }),
+      ...createBulkActivities({ calls, bulkRulings, client: callsClient }),
       ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), log }),
     },
     recordings: createRecordingActivities({ sources, objects, calls, projects, config }),

@@ -1,3 +1,4 @@
+import type { BulkActivities } from '../domain/bulk.ts';
 import type {
   CrmActivities,
   DeskActivities,
@@ -9,7 +10,7 @@ import type {
 
 /** The activities by the queue that serves them. */
 export interface Activities extends Record<Queue, object> {
-  workflows: DeskActivities & IngestActivities;
+  workflows: DeskActivities & IngestActivities & BulkActivities;
   recordings: RecordingActivities;
   llm: LlmActivities;
   crm: CrmActivities;

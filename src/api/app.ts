@@ -13,6 +13,7 @@ import { HttpProblem, problemHandler } from './problems.ts';
 import { createRouteTable } from './route.ts';
 import { accountRoutes } from './routes/accounts.ts';
 import { auditRoutes } from './routes/audit.ts';
+import { bulkRoutes } from './routes/bulk.ts';
 import { callRoutes } from './routes/calls.ts';
 import { costRoutes } from './routes/costs.ts';
 import { runRoutes } from './routes/runs.ts';
@@ -70,6 +71,8 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   app.use(express.json({ limit: BODY_LIMIT, strict: true }));
   accountRoutes(routes, dependencies);
   auditRoutes(routes, dependencies);
+  // Before the calls: else "bulk" would be one's ID.
+  bulkRoutes(routes, dependencies);
   callRoutes(routes, dependencies);
   runRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);

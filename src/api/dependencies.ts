@@ -1,11 +1,13 @@
 import type { PayloadCodec } from '@temporalio/common';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { BudgetRelease } from '../client/budget-release.ts';
+import type { BulkClient } from '../client/bulk.ts';
 import type { CallsClient } from '../client/calls.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Schedules } from '../client/schedules.ts';
 import type { Config } from '../config.ts';
 import type { Audit } from '../db/audit.ts';
+import type { BulkRulings } from '../db/bulk-rulings.ts';
 import type { Calls } from '../db/calls.ts';
 import type { Costs } from '../db/costs.ts';
 import type { Effects } from '../db/effects.ts';
@@ -29,6 +31,8 @@ export interface ApiDependencies {
   objects: ObjectStore;
   callsClient: Pick<CallsClient, 'approve' | 'reject' | 'retry' | 'skipStep' | 'giveUp' | 'reprocess'>;
   budgetRelease: Pick<BudgetRelease, 'afterChange'>;
+  bulkRulings: Pick<BulkRulings, 'get'>;
+  bulkClient: BulkClient;
   accounts: Accounts;
   audit: Audit;
   /** @throws NOT_FOUND for a project that has none */

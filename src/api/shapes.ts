@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { CALL_STATES, RESULTS } from '../domain/call.ts';
+import { BULK_OUTCOMES, MOST_CALLS_AT_ONCE, RULINGS } from '../domain/bulk.ts';
+import { GATES } from '../domain/messages.ts';
 import { STEPS } from '../domain/steps.ts';
 
 /** Shapes that routes share. What goes in is strict: an unknown key is a mistake, and is told. */
@@ -8,6 +10,22 @@ export const CallParams = z.strictObject({ project: z.string().max(40), callId: 
 export const RunParams = z.strictObject({ project: z.string().max(40), runId: z.string().max(300) });
 
 export const Paging = { limit: z.coerce.number().int().min(1).max(200).default(50), cursor: z.string().max(500).optional() };
+
+/** What lists of calls are filtered by, beside the state. */
+export const CallFilterFields = {
+  source: z.string().max(40).optional(),
+  text: z.string().max(100).optional(),
+  startedFrom: z.iso.datetime({ offset: true }).optional(),
+  startedTo: z.iso.datetime({ offset: true }).optional(),
+};
+const CallFilterShape = z.strictObject(CallFilterFields);
+
+export const filterOf = ({ source, text, startedFrom, startedTo }: z.output<typeof CallFilterShape>) => ({
+  ...(source ? { source } : {}),
+  ...(text ? { text } : {}),
+  ...(startedFrom ? { startedFrom: new Date(startedFrom) } : {}),
+  ...(startedTo ? { startedTo: new Date(startedTo) } : {}),
+});
 
 const time = z.iso.datetime();
 export const StepShape = z.enum(STEPS);
@@ -70,6 +88,47 @@ export const RetryBody = z.strictObject({ by: person.optional(), from: StepShape
 export const SkipBody = z.strictObject({ by: person.optional(), step: StepShape });
 export const GiveUpBody = z.strictObject({ by: person.optional(), reason });
 export const ReprocessBody = z.strictObject({ by: person.optional(), from: StepShape.default('recording') });
+
+/** Which calls: these, or those that a filter finds. */
+const bulk = {
+  by: person.optional(),
+  ids: z.array(z.string().min(1).max(200)).min(1).max(MOST_CALLS_AT_ONCE).optional(),
+  filter: CallFilterShape.optional(),
+  /** Only calls that wait there: to be let in, or with what they mean to do in the CRM. */
+  at: z.enum(GATES).default('staging'),
+  /** Only says what it would do. */
+  dryRun: z.boolean().default(false),
+};
+const ONE_OF = { message: 'give either ids or filter', path: ['ids'] };
+export const BulkApproveBody = z.strictObject(bulk).refine(({ ids, filter }) => (ids === undefined) !== (filter === undefined), ONE_OF);
+export const BulkRejectBody = z.strictObject({ ...bulk, reason }).refine(({ ids, filter }) => (ids === undefined) !== (filter === undefined), ONE_OF);
+export const BulkAcceptedShape = z.object({
+  /** Null of a dry run. */
+  bulkId: z.string().nullable(),
+  /** Calls that it rules on. */
+  count: z.number(),
+  /** There are more that the filter finds; they are ruled on in another go. */
+  more: z.boolean(),
+  would: z.string().nullable(),
+});
+export const BulkRulingParams = z.strictObject({ project: z.string().max(40), bulkId: z.string().max(64) });
+export const BulkRulingShape = z.object({
+  bulkId: z.string(),
+  ruling: z.enum(RULINGS),
+  at: z.enum(GATES),
+  by: z.string(),
+  reason: z.string().nullable(),
+  state: z.enum(['running', 'ended']),
+  total: z.number(),
+  done: z.number(),
+  refused: z.number(),
+  failed: z.number(),
+  pending: z.number(),
+  /** Those that were not ruled on, and why. */
+  notDone: z.array(z.object({ callId: z.string(), outcome: z.enum(BULK_OUTCOMES), detail: z.string().nullable() })),
+  startedAt: time,
+  endedAt: time.nullable(),
+});
 
 export const AcceptedShape = z.object({ callId: z.string(), accepted: z.literal(true) });
 export const ReprocessedShape = z.object({ callId: z.string(), started: z.boolean(), version: z.number() });

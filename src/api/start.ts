@@ -4,6 +4,7 @@ import { amoCrmConfig, paceOf } from '../config.ts';
 import { createPayloadCodec } from '../crypto/payload-codec.ts';
 import { createKeyRing } from '../crypto/key-ring.ts';
 import { createAudit } from '../db/audit.ts';
+import { createExpiry } from '../client/expiry.ts';
 import { createIdempotency } from '../db/idempotency.ts';
 import { createInbox } from '../db/inbox.ts';
 import { AftercallError } from '../domain/errors.ts';
@@ -24,7 +25,7 @@ const HOUR_MS = 3_600_000;
 
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
-  const { accounts, config, log, db, calls, runs, effects, costs, projects, objects, sources, callsClient, intake, budgetRelease, schedules, temporal } = wiring;
+  const { accounts, config, log, db, calls, runs, effects, costs, projects, objects, sources, callsClient, bulkRulings, bulkClient, intake, budgetRelease, schedules, temporal } = wiring;
   const inbox = createInbox(db);
   const project = DEFAULT_PROJECT;
   const deliveries: Record<string, Delivery> = {
@@ -33,8 +34,9 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
   };
   const relay = startWebhookRelay({ inbox, deliveries, log });
   const idempotency = createIdempotency(db);
+  const expiry = createExpiry({ calls, projects, client: callsClient });
   const housekeeping = [
-    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep }, everyMs: HOUR_MS, log }),
+    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep }, everyMs: HOUR_MS, log }),
     startHousekeeping({ sweeps: { budgets: budgetRelease.everywhere }, everyMs: HOUR_MS / 4, log }),
   ];
   const app = createApi({
@@ -50,6 +52,8 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     objects,
     callsClient,
     budgetRelease,
+    bulkRulings,
+    bulkClient,
     accounts,
     audit: createAudit(db),
     scheduleOf: (project) => {

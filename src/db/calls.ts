@@ -11,6 +11,7 @@ import {
   hasEnded,
 } from '../domain/call.ts';
 import { AftercallError } from '../domain/errors.ts';
+import type { Gate } from '../domain/messages.ts';
 import type { CrmResult } from '../domain/crm-rules.ts';
 import { type Step, stepsFrom } from '../domain/steps.ts';
 import { type Database, json, storable } from './database.ts';
@@ -61,6 +62,8 @@ export interface CallFilter {
   text?: string;
   startedFrom?: Date;
   startedTo?: Date;
+  /** Only calls that wait for a person there. */
+  waitingAt?: Gate;
 }
 
 export interface ListPosition {
@@ -272,6 +275,7 @@ export const createCalls = (db: Database) => ({
     let query = db.selectFrom('calls').selectAll().where('project', '=', filter.project);
     if (filter.states?.length) query = query.where('state', 'in', filter.states);
     if (filter.source) query = query.where('source', '=', filter.source);
+    if (filter.waitingAt) query = query.where('state', '=', 'awaiting_approval').where('step', filter.waitingAt === 'staging' ? 'is' : '=', filter.waitingAt === 'staging' ? null : filter.waitingAt);
     if (filter.startedFrom) query = query.where('started_at', '>=', filter.startedFrom);
     if (filter.startedTo) query = query.where('started_at', '<', filter.startedTo);
     if (filter.text) {
@@ -284,6 +288,20 @@ export const createCalls = (db: Database) => ({
     if (after) query = query.where(sql<boolean>`(started_at, call_id) < (${after.startedAt.toISOString()}::timestamptz, ${after.callId})`);
     const rows = await query.orderBy('started_at', 'desc').orderBy('call_id', 'desc').limit(limit).execute();
     return rows.map(toCall);
+  },
+
+  /** Which of these calls wait for a person there. */
+  async listWaiting(project: string, callIds: readonly string[], at: Gate): Promise<string[]> {
+    if (callIds.length === 0) return [];
+    const rows = await db
+      .selectFrom('calls')
+      .select('call_id')
+      .where('project', '=', project)
+      .where('call_id', 'in', callIds)
+      .where('state', '=', 'awaiting_approval')
+      .where('step', at === 'staging' ? 'is' : '=', at === 'staging' ? null : at)
+      .execute();
+    return rows.map((row) => row.call_id);
   },
 
   /** How many calls of a project are in each state. */

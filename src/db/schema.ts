@@ -1,9 +1,11 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { Role } from '../domain/access.ts';
 import type { Analysis } from '../domain/analysis.ts';
+import type { BulkOutcome, RulingKind } from '../domain/bulk.ts';
 import type { Attention, CallDetails, CallResult, CallState } from '../domain/call.ts';
 import type { CostKind, Usage } from '../domain/cost.ts';
 import type { CrmResult } from '../domain/crm-rules.ts';
+import type { Gate } from '../domain/messages.ts';
 import type { ExecutionReport } from '../domain/report.ts';
 import type { ProjectSettings } from '../domain/settings.ts';
 import type { Step } from '../domain/steps.ts';
@@ -36,6 +38,8 @@ export interface Schema {
   encryption_keys: EncryptionKeysTable;
   inbox: InboxTable;
   idempotency_keys: IdempotencyKeysTable;
+  bulk_rulings: BulkRulingsTable;
+  bulk_ruling_calls: BulkRulingCallsTable;
 }
 
 type Json<T extends object> = JSONColumnType<T, string, string>;
@@ -327,4 +331,25 @@ export interface IdempotencyKeysTable {
   status: number | null;
   response: NullableJson<object>;
   created_at: CreatedAt;
+}
+
+/** A ruling on many calls at once. */
+export interface BulkRulingsTable {
+  project: string;
+  id: string;
+  ruling: RulingKind;
+  gate: Gate;
+  by: string;
+  reason: string | null;
+  started_at: CreatedAt;
+  ended_at: NullableTimestamp;
+}
+
+export interface BulkRulingCallsTable {
+  project: string;
+  bulk_id: string;
+  call_id: string;
+  /** Null: still to be ruled on. */
+  outcome: BulkOutcome | null;
+  detail: string | null;
 }

@@ -13,6 +13,9 @@ export const isSafeCallId = (callId: string): boolean => SAFE_ID.test(callId) &&
 export const callWorkflowId = ({ project, callId }: CallKey): string => `call/${project}/${callId}`;
 export const scheduleId = (project: string, source: string): string => `ingest/${project}/${source}`;
 
+/** @param bulkId a hash, made of nothing that is personal */
+export const bulkWorkflowId = (project: string, bulkId: string): string => `bulk/${project}/${bulkId}`;
+
 /** Temporal appends the scheduled time to it for each run. */
 export const ingestWorkflowId = (project: string, source: string): string => `ingest/${project}/${source}`;
 

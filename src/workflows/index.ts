@@ -1,2 +1,3 @@
+export { bulkRuling } from './bulk-ruling.ts';
 export { ingestWindow } from './ingest-window.ts';
 export { processCall } from './process-call.ts';

@@ -7,6 +7,7 @@ import {
   queueName,
   type RecordingActivities,
 } from '../domain/activities.ts';
+import type { BulkActivities } from '../domain/bulk.ts';
 import type { Pace } from '../domain/messages.ts';
 
 /**
@@ -57,6 +58,16 @@ export const ingestActivities = (pace: Pace): IngestActivities =>
     // A page of a thousand starts takes seconds; waiting for a run's calls is cut into pieces of ten minutes.
     startToCloseTimeout: '15m',
     scheduleToCloseTimeout: '2h',
+    heartbeatTimeout: pace.heartbeatTimeoutMs,
+    retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: pace.maxRetryMs, maximumAttempts: Math.max(pace.attempts, 10) },
+  });
+
+export const bulkActivities = (pace: Pace): BulkActivities =>
+  proxyActivities<BulkActivities>({
+    taskQueue: queueName('workflows'),
+    // A thousand Updates take a minute; a server that is down is waited for.
+    startToCloseTimeout: '30m',
+    scheduleToCloseTimeout: '6h',
     heartbeatTimeout: pace.heartbeatTimeoutMs,
     retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: pace.maxRetryMs, maximumAttempts: Math.max(pace.attempts, 10) },
   });

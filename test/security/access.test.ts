@@ -104,6 +104,9 @@ const ACCESS: Record<string, 'public' | 'signed_in' | 'project_viewer' | 'projec
   'delete /v1/projects/:project/tokens/:tokenId': 'project_admin',
 
   'get /v1/projects/:project/calls': 'project_viewer',
+  'post /v1/projects/:project/calls/bulk/approve': 'project_admin',
+  'post /v1/projects/:project/calls/bulk/reject': 'project_admin',
+  'get /v1/projects/:project/bulk-rulings/:bulkId': 'project_viewer',
   'get /v1/projects/:project/calls/:callId': 'project_viewer',
   'get /v1/projects/:project/calls/:callId/transcript': 'project_viewer',
   'get /v1/projects/:project/calls/:callId/analysis': 'project_viewer',

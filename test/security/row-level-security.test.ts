@@ -46,6 +46,8 @@ describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('on
         await db.insertInto('run_log').values({ run_id: `${project}.webex.1`, level: 'info', message: 'm', fields: '{}' }).execute();
         await db.insertInto('effects').values({ key: `effect-${project}`, project, call_id: `call-of-${project}`, version: 1, effect: 'e', target: 't', class: 'no_key', state: 'planned', intent: '{}' }).execute();
         await db.insertInto('costs').values({ key: `cost-${project}`, project, call_id: `call-of-${project}`, version: 1, step: 'crm', kind: 'llm', provider: 'p', model: 'm', state: 'reserved' }).execute();
+        await db.insertInto('bulk_rulings').values({ project, id: 'bulk', ruling: 'approve', gate: 'staging', by: 'x' }).execute();
+        await db.insertInto('bulk_ruling_calls').values({ project, bulk_id: 'bulk', call_id: `call-of-${project}` }).execute();
         await db.insertInto('spending').values({ project, day: '2026-01-01' }).execute();
         await db.insertInto('api_tokens').values({ id: `token-${project}`, project, name: 'n', role: 'project_viewer', hash: project, created_by: 'x' }).execute();
       });

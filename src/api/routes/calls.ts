@@ -17,6 +17,8 @@ import {
   type ACTIONS,
   ApproveBody,
   CallDetailShape,
+  CallFilterFields,
+  filterOf,
   CallListShape,
   CallParams,
   GiveUpBody,
@@ -33,14 +35,7 @@ import {
 const TAG = 'Calls';
 const CALL = '/v1/projects/:project/calls/:callId';
 
-const ListQuery = z.strictObject({
-  ...Paging,
-  state: z.union([StateShape, z.array(StateShape).max(10)]).optional(),
-  source: z.string().max(40).optional(),
-  text: z.string().max(100).optional(),
-  startedFrom: z.iso.datetime({ offset: true }).optional(),
-  startedTo: z.iso.datetime({ offset: true }).optional(),
-});
+const ListQuery = z.strictObject({ ...Paging, state: z.union([StateShape, z.array(StateShape).max(10)]).optional(), ...CallFilterFields });
 
 export const callRoutes = (route: RouteTable, { calls, effects, costs, objects, projects, callsClient, config }: ApiDependencies): void => {
   route.get('/v1/projects/:project/calls', { access: 'project_viewer', summary: 'Calls, newest first', tag: TAG, params: ProjectParams, query: ListQuery, returns: CallListShape }, async ({ params: { project }, query }) => {
@@ -49,10 +44,7 @@ export const callRoutes = (route: RouteTable, { calls, effects, costs, objects, 
       {
         project,
         ...(query.state ? { states: [query.state].flat() } : {}),
-        ...(query.source ? { source: query.source } : {}),
-        ...(query.text ? { text: query.text } : {}),
-        ...(query.startedFrom ? { startedFrom: new Date(query.startedFrom) } : {}),
-        ...(query.startedTo ? { startedTo: new Date(query.startedTo) } : {}),
+        ...filterOf(query),
       },
       // One more than asked tells whether there is another page.
       { limit: query.limit + 1, ...(query.cursor ? { after: after(query.cursor) } : {}) },
