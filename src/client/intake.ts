@@ -3,6 +3,7 @@ import type { Calls, StagedState } from '../db/calls.ts';
 import type { Projects } from '../db/projects.ts';
 import type { Disposition } from '../db/runs.ts';
 import { type CallDetails, type CallState, RESTARTABLE_STATES, SETTLED_STATES } from '../domain/call.ts';
+import { categoryOf } from '../domain/category.ts';
 import type { Pace } from '../domain/messages.ts';
 import { type StagingAct, type StagingVerdict, stagingOf } from '../domain/staging.ts';
 import type { CallsClient } from './calls.ts';
@@ -42,7 +43,7 @@ export const createIntake = ({ calls, projects, client }: { calls: Calls; projec
   /** Writes calls down and starts a workflow for each that is new. @returns what became of each, in their order */
   async takeIn({ project, source, calls: found, pace, runId, check }: TakeIn): Promise<{ callId: string; disposition: Disposition }[]> {
     const settings = await projects.settings(project);
-    const verdictOn = (call: CallDetails): StagingVerdict => stagingOf({ project, call }, settings);
+    const verdictOn = (call: CallDetails): StagingVerdict => stagingOf({ project, call, category: categoryOf(settings.categories, call) }, settings);
     const standing = await calls.stage(project, found.filter((call) => call.status !== 'open'), (call) => STATE_OF[verdictOn(call).act]);
 
     const startOne = async (call: CallDetails): Promise<Disposition> => {

@@ -4,8 +4,8 @@ import * as encryptionKeys from './0002-encryption-keys.ts';
 import * as accounts from './0003-accounts.ts';
 import * as audit from './0004-audit.ts';
 import * as budgets from './0005-budgets.ts';
-import * as settings from './0014-settings.ts';
 import * as staging from './0009-staging.ts';
+import * as settings from './0014-settings.ts';
 
 /** In order. A migration that has shipped is never edited; a change is a new one. */
 export const MIGRATIONS: Record<string, Migration> = {
@@ -14,6 +14,6 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0003-accounts': accounts,
   '0004-audit': audit,
   '0005-budgets': budgets,
-  '0014-settings': settings,
   '0009-staging': staging,
+  '0014-settings': settings,
 };
