@@ -44,6 +44,7 @@ import { createCredentials } from './db/credentials.ts';
 import { type Database, migrate, openDatabase } from './db/database.ts';
 import { createEffects, type Effects } from './db/effects.ts';
 import { createProjects, type Projects } from './db/projects.ts';
+import { createQuality, type Quality } from './db/quality.ts';
 import { createRuns, type Runs } from './db/runs.ts';
 import { createSessions } from './db/sessions.ts';
 import { createSignInFailures } from './db/sign-in-failures.ts';
@@ -63,6 +64,7 @@ export interface Wiring {
   runs: Runs;
   effects: Effects;
   costs: Costs;
+  quality: Quality;
   projects: Projects;
   accounts: Accounts;
   objects: ObjectStore;
@@ -115,6 +117,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       runs: createRuns(db),
       effects: createEffects(db),
       costs,
+      quality: createQuality(db),
       projects,
       accounts,
       objects,
@@ -140,7 +143,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
 };
 
 /** Makes the activities with the adapters that they need. */
-export const createActivities = ({ config, log, calls, runs, effects, costs, projects, objects, sources, callsClient, bulkRulings, intake, budgetRelease }: Wiring): Activities => {
+export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, objects, sources, callsClient, bulkRulings, intake, budgetRelease }: Wiring): Activities => {
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
   const askModel = createAskModel({ model: createLanguageModel(config), costs, prices });
@@ -149,7 +152,7 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, pro
   return {
     workflows: {
       ...createMetadataActivities({ calls, objects, catalog, projects }),
-      ...createDeskActivities({ calls, costs, runs, objects }),
+      ...createDeskActivities({ calls, costs, runs, quality, projects, objects }),
       ...createIngestActivities({ sources, calls, runs, intake, release: budgetRelease, client: callsClient }),
       ...createBulkActivities({ calls, bulkRulings, client: callsClient }),
       ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), log }),

@@ -44,6 +44,17 @@ const RULES: Record<string, (agent: Line[], customer: Line[]) => Line | 'not_app
   tone: (agent) => agent.find(({ text }) => /thank|please|sorry|welcome|certainly|of course|may i/i.test(text)),
 };
 
+/** How patterns sound that calls are counted by. */
+const PATTERN_SOUNDS: { kind: string; sound: RegExp }[] = [
+  { kind: 'objection_price', sound: /too expensive|more than i expected|higher than usual/i },
+  { kind: 'objection_timing', sound: /think about it|looking around|perhaps later/i },
+  { kind: 'objection_authority', sound: /my partner said|have to ask my/i },
+  { kind: 'complaint', sound: /not happy|complain|terrible|no dial tone/i },
+  { kind: 'repeated_contact', sound: /second time|called before|again about/i },
+  { kind: 'churn_risk', sound: /cancel|another provider|leave you/i },
+  { kind: 'purchase_intent', sound: /go ahead|sign this month|decide this week|budget is approved/i },
+];
+
 export const analyse = (lines: Line[], criteria: { id: string; optional: boolean }[]): object => {
   const { agent, customer } = byOrder(lines);
   const unhappy = customer.find(({ text }) => /not happy|angry|complain|second time|terrible|no dial tone|higher than usual/i.test(text));
@@ -59,6 +70,7 @@ export const analyse = (lines: Line[], criteria: { id: string; optional: boolean
     }),
     issues_detected: unhappy ? [unhappy.text.slice(0, 200)] : [],
     recommendations: RULES['needs']!(agent, customer) ? [] : ['Ask what the customer needs before making an offer.'],
+    patterns: PATTERN_SOUNDS.flatMap(({ kind, sound }) => customer.filter(({ text }) => sound.test(text)).map(({ text }) => ({ kind, quote: text }))),
   };
 };
 

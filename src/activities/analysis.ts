@@ -6,6 +6,7 @@ import type { Analysis } from '../domain/analysis.ts';
 import { clean } from '../domain/clean.ts';
 import { checkAnswers, grade } from '../domain/grading.ts';
 import { analysisKey } from '../domain/ids.ts';
+import { checkPatterns } from '../domain/patterns.ts';
 import { analysisTask, PROMPT_VERSION } from '../domain/prompts.ts';
 import { DEFAULT_RUBRIC } from '../domain/rubric.ts';
 import type { AskModelFunction } from './ask-model.ts';
@@ -46,6 +47,7 @@ export const createAnalysisActivities = ({ calls, objects, projects, askModel }:
       grading: grade(rubric, answers, settings.passPercent),
       issues_detected: items(form.issues_detected),
       recommendations: items(form.recommendations),
+      patterns: checkPatterns(transcript, form.patterns).map(({ kind, evidence }) => ({ kind, evidence: { ...evidence, quote: clean(evidence.quote, LONGEST.item) } })),
       answers,
       versions: { prompt: PROMPT_VERSION, rubric: `${rubric.id}@${rubric.version}`, model, provider },
       usage,

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { FACT_NAMES } from '../domain/facts.ts';
+import { PATTERN_KINDS } from '../domain/patterns.ts';
 
 /**
  * The form that the model fills in. One for both requests about a call: a structured-output schema is
@@ -15,6 +16,7 @@ export const FormSchema = z.strictObject({
       answers: z.array(z.strictObject({ criterion: z.string(), answer: z.enum(['yes', 'no', 'not_applicable']), reason: z.string(), quotes: z.array(z.string()) })),
       issues_detected: z.array(z.string()),
       recommendations: z.array(z.string()),
+      patterns: z.array(z.strictObject({ kind: z.enum(PATTERN_KINDS), quote: z.string() })),
     })
     .nullable(),
   facts: z.array(z.strictObject({ name: z.enum(FACT_NAMES), value: z.string(), quote: z.string() })).nullable(),

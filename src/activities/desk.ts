@@ -1,9 +1,12 @@
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { Calls } from '../db/calls.ts';
 import type { Costs } from '../db/costs.ts';
+import type { Projects } from '../db/projects.ts';
+import type { Quality } from '../db/quality.ts';
 import type { Runs } from '../db/runs.ts';
 import type { DeskActivities } from '../domain/activities.ts';
 import type { Step } from '../domain/steps.ts';
+import { categoryOf } from '../domain/category.ts';
 import { signal } from './context.ts';
 import { writeCallRecord } from './metadata.ts';
 
@@ -11,10 +14,12 @@ interface Dependencies {
   calls: Calls;
   costs: Costs;
   runs: Runs;
+  quality: Quality;
+  projects: Projects;
   objects: ObjectStore;
 }
 
-export const createDeskActivities = ({ calls, costs, runs, objects }: Dependencies): Pick<DeskActivities, 'deliver' | 'recordState'> => ({
+export const createDeskActivities = ({ calls, costs, runs, quality, projects, objects }: Dependencies): Pick<DeskActivities, 'deliver' | 'recordState'> => ({
   /**
    * Brings the call's record up to date with its analysis and closes the call.
    *
@@ -24,6 +29,11 @@ export const createDeskActivities = ({ calls, costs, runs, objects }: Dependenci
     await calls.beginStep(call, 'deliver');
     const version = await calls.getVersion(call);
     if (version.metadata) await writeCallRecord({ calls, objects }, call, signal());
+    if (version.analysis) {
+      const { details } = await calls.get(call);
+      const { categories } = await projects.settings(call.project);
+      await quality.keep(call, { details, category: categoryOf(categories, details), analysis: version.analysis });
+    }
     await calls.keepResult(call, 'deliver', { deliveredAtMs: Date.now() });
     await costs.forgetAnswers(call);
     if (version.runId) await runs.log(version.runId, 'info', 'call completed', { callId: call.callId, version: call.version, result, skipped });

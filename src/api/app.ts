@@ -16,6 +16,7 @@ import { auditRoutes } from './routes/audit.ts';
 import { bulkRoutes } from './routes/bulk.ts';
 import { callRoutes } from './routes/calls.ts';
 import { costRoutes } from './routes/costs.ts';
+import { qualityRoutes } from './routes/quality.ts';
 import { runRoutes } from './routes/runs.ts';
 import { scheduleRoutes } from './routes/schedule.ts';
 import { settingsRoutes } from './routes/settings.ts';
@@ -78,6 +79,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   scheduleRoutes(routes, dependencies);
   costRoutes(routes, dependencies);
   settingsRoutes(routes, dependencies);
+  qualityRoutes(routes, dependencies);
   app.use(docsRouter(routes.document));
   app.use(routes.router);
   app.use((request) => {

@@ -14,6 +14,7 @@ import type { Effects } from '../db/effects.ts';
 import type { Idempotency } from '../db/idempotency.ts';
 import type { Inbox } from '../db/inbox.ts';
 import type { Projects } from '../db/projects.ts';
+import type { Quality } from '../db/quality.ts';
 import type { Runs } from '../db/runs.ts';
 import type { Log } from '../telemetry/log.ts';
 
@@ -26,6 +27,7 @@ export interface ApiDependencies {
   runs: Runs;
   effects: Effects;
   costs: Costs;
+  quality: Quality;
   inbox: Inbox;
   idempotency: Idempotency;
   objects: ObjectStore;

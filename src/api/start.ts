@@ -25,7 +25,7 @@ const HOUR_MS = 3_600_000;
 
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
-  const { accounts, config, log, db, calls, runs, effects, costs, projects, objects, sources, callsClient, bulkRulings, bulkClient, intake, budgetRelease, schedules, temporal } = wiring;
+  const { accounts, config, log, db, calls, runs, effects, costs, quality, projects, objects, sources, callsClient, bulkRulings, bulkClient, intake, budgetRelease, schedules, temporal } = wiring;
   const inbox = createInbox(db);
   const project = DEFAULT_PROJECT;
   const deliveries: Record<string, Delivery> = {
@@ -47,6 +47,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     runs,
     effects,
     costs,
+    quality,
     inbox,
     idempotency,
     objects,

@@ -1,11 +1,12 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { Role } from '../domain/access.ts';
-import type { Analysis } from '../domain/analysis.ts';
+import type { Analysis, Sentiment, Verdict } from '../domain/analysis.ts';
 import type { BulkOutcome, RulingKind } from '../domain/bulk.ts';
-import type { Attention, CallDetails, CallResult, CallState } from '../domain/call.ts';
+import type { Attention, CallDetails, CallResult, CallState, Direction } from '../domain/call.ts';
 import type { CostKind, Usage } from '../domain/cost.ts';
 import type { CrmResult } from '../domain/crm-rules.ts';
 import type { Gate } from '../domain/messages.ts';
+import type { PatternKind } from '../domain/patterns.ts';
 import type { ExecutionReport } from '../domain/report.ts';
 import type { ProjectSettings } from '../domain/settings.ts';
 import type { Step } from '../domain/steps.ts';
@@ -23,6 +24,7 @@ export interface Schema {
   runs: RunsTable;
   run_tasks: RunTasksTable;
   run_log: RunLogTable;
+  call_analysis: CallAnalysisTable;
   effects: EffectsTable;
   costs: CostsTable;
   spending: SpendingTable;
@@ -156,6 +158,27 @@ export interface RunLogTable {
   level: 'info' | 'warn' | 'error';
   message: string;
   fields: Json<Record<string, unknown>>;
+}
+
+/** How the newest run of a call was graded, in columns that calls are compared by. */
+export interface CallAnalysisTable {
+  project: string;
+  call_id: string;
+  version: number;
+  started_at: Timestamp;
+  agent: string | null;
+  queue: string | null;
+  category: string | null;
+  direction: Direction;
+  score_percent: number | null;
+  pass: boolean | null;
+  sentiment: Sentiment;
+  /** By criterion. */
+  verdicts: Json<Record<string, Verdict>>;
+  patterns: PatternKind[];
+  /** As in `service-call@1`. */
+  rubric: string;
+  updated_at: DefaultedTimestamp;
 }
 
 export type EffectClass = 'upsert_by_key' | 'read_before_write' | 'no_key';

@@ -1,4 +1,5 @@
 import type { Usage } from './cost.ts';
+import type { PatternKind } from './patterns.ts';
 
 /**
  * The analysis as stored at `call-detail/{task_id}/analysis.json`.
@@ -13,10 +14,18 @@ export interface Analysis {
   grading: Grading;
   issues_detected: string[];
   recommendations: string[];
+  /** Absent on analyses from before they were looked for. */
+  patterns?: DetectedPattern[];
   answers: GradedAnswer[];
   versions: { prompt: string; rubric: string; model: string; provider: string };
   usage: Extract<Usage, { kind: 'llm' }>;
   cost_micro_usd: number;
+}
+
+/** Something that the customer said which is counted over calls. */
+export interface DetectedPattern {
+  kind: PatternKind;
+  evidence: Evidence;
 }
 
 export type Sentiment = 'positive' | 'neutral' | 'negative';

@@ -1,9 +1,10 @@
 import { FACT_NAMES, FACT_VALUES } from './facts.ts';
+import { PATTERN_KINDS, PATTERNS } from './patterns.ts';
 import type { Rubric } from './rubric.ts';
 import type { Transcript } from './transcript.ts';
 
 /** Stamped on every analysis. Change it with any change below: scores of two versions are not comparable. */
-export const PROMPT_VERSION = '1';
+export const PROMPT_VERSION = '2';
 
 export interface PromptMessage {
   role: 'system' | 'user' | 'assistant';
@@ -51,6 +52,7 @@ export const analysisTask = (rubric: Rubric): PromptMessage => ({
   content: [
     'TASK: analysis. Fill in "analysis" and set "facts" to null.',
     'summary: two or three sentences. sentiment: the customer\'s, over the whole call. issues_detected: what went wrong for the customer. recommendations: what the agent could do better.',
+    `patterns: where the customer says one of these, its name and the words: ${PATTERN_KINDS.map((kind) => `${kind} (${PATTERNS[kind]})`).join(', ')}.`,
     'answers: one for each of these questions. "yes" needs one to three quotes that show it.',
     ...rubric.criteria.map(({ id, question, notApplicableWhen, evidenceFrom }) =>
       [`- ${id}: ${question}`, evidenceFrom === 'either' ? '' : ` Quote the ${evidenceFrom}.`, notApplicableWhen ? ` Answer not_applicable when ${notApplicableWhen}.` : ''].join(''),

@@ -106,6 +106,15 @@ describe('reading', () => {
     expect(await json(get(path('/calls/unknown')))).toMatchObject({ status: 404, detail: expect.stringContaining('unknown') as unknown, advice: expect.any(String) as unknown });
   });
 
+  it('compares graded calls by queue, by question and by what customers said', async () => {
+    const ofYear = `from=2026-01-01T00:00:00Z&to=2027-01-01T00:00:00Z`;
+    expect(await fitsSchema('get', '/v1/projects/{project}/quality', await get(path(`/quality?by=queue&${ofYear}`)))).toMatchObject({ totals: [{ of: 'Business Sales', calls: 1, averageScorePercent: 100, passPercent: 100 }] });
+    const { criteria } = (await fitsSchema('get', '/v1/projects/{project}/quality/criteria', await get(path(`/quality/criteria?${ofYear}`)))) as unknown as { criteria: { of: string }[] };
+    expect(criteria.map(({ of }) => of).toSorted()).toEqual(['closing', 'greeting', 'needs', 'objections', 'presentation', 'tone']);
+    expect(await fitsSchema('get', '/v1/projects/{project}/quality/patterns', await get(path(`/quality/patterns?${ofYear}`)))).toMatchObject({ patterns: [{ of: 'purchase_intent', calls: 1, sharePercent: 100 }] });
+    for (const wrong of ['by=nobody', 'timeZone=Mars/Olympus', 'timeZone=%2B03:00', 'from=2026-01-01T00:00:00Z&to=2025-01-01T00:00:00Z', 'from=2020-01-01T00:00:00Z']) expect([wrong, (await get(path(`/quality?${wrong}`))).status]).toEqual([wrong, 400]);
+  });
+
   it("changes the project's settings one by one, and gives them back to the installation", async () => {
     const change = (changes: object) => fetch(path('/settings'), { method: 'PATCH', headers: { authorization: `Bearer ${system.config.API_TOKEN}`, 'content-type': 'application/json' }, body: JSON.stringify(changes) });
     const before = (await fitsSchema('get', '/v1/projects/{project}/settings', await get(path('/settings')))) as { settings: Record<string, unknown>; changed: string[] };

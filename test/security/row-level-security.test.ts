@@ -48,6 +48,7 @@ describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('on
         await db.insertInto('costs').values({ key: `cost-${project}`, project, call_id: `call-of-${project}`, version: 1, step: 'crm', kind: 'llm', provider: 'p', model: 'm', state: 'reserved' }).execute();
         await db.insertInto('bulk_rulings').values({ project, id: 'bulk', ruling: 'approve', gate: 'staging', by: 'x' }).execute();
         await db.insertInto('bulk_ruling_calls').values({ project, bulk_id: 'bulk', call_id: `call-of-${project}` }).execute();
+        await db.insertInto('call_analysis').values({ project, call_id: `call-of-${project}`, version: 1, started_at: new Date(0), direction: 'inbound', sentiment: 'neutral', verdicts: '{}', patterns: [], rubric: 'r@1' }).execute();
         await db.insertInto('spending').values({ project, day: '2026-01-01' }).execute();
         await db.insertInto('api_tokens').values({ id: `token-${project}`, project, name: 'n', role: 'project_viewer', hash: project, created_by: 'x' }).execute();
       });

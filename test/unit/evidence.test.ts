@@ -1,3 +1,4 @@
+import { checkPatterns } from '../../src/domain/patterns.ts';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { toSrt, toWebVtt } from '../../src/domain/captions.ts';
@@ -120,5 +121,19 @@ describe('transcripts', () => {
     expect(clean('x'.repeat(10), 3)).toBe('xxx');
     expect(clean('ab\u{1F600}', 3)).toBe('ab');
     expect(clean('a\uD83Db', 9)).toBe('ab');
+  });
+});
+
+describe('patterns', () => {
+  const transcript = { turns: [['agent', 'That costs ninety.'], ['customer', 'That is too expensive for us.'], ['agent', 'Too expensive? I see.'], ['customer', 'Yes, too expensive. I will cancel.']].map(([speaker, text], index) => ({ speaker: speaker!, text: text!, startMs: index * 1_000, endMs: index * 1_000 + 900 })) };
+  it('are kept where the customer’s own words show them, once each, in the order of the call', () => {
+    const claimed = [
+      { kind: 'churn_risk' as const, quote: 'I will cancel' },
+      { kind: 'objection_price' as const, quote: 'That is too expensive for us' },
+      { kind: 'objection_price' as const, quote: 'that is too expensive' },
+      { kind: 'objection_trust' as const, quote: 'I do not believe you' },
+      { kind: 'complaint' as const, quote: 'I see' },
+    ];
+    expect(checkPatterns(transcript, claimed).map(({ kind, evidence }) => [kind, evidence.turn])).toEqual([['objection_price', 1], ['churn_risk', 3]]);
   });
 });

@@ -5,6 +5,7 @@ import * as accounts from './0003-accounts.ts';
 import * as audit from './0004-audit.ts';
 import * as budgets from './0005-budgets.ts';
 import * as staging from './0009-staging.ts';
+import * as quality from './0013-quality.ts';
 import * as settings from './0014-settings.ts';
 
 /** In order. A migration that has shipped is never edited; a change is a new one. */
@@ -15,5 +16,6 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0004-audit': audit,
   '0005-budgets': budgets,
   '0009-staging': staging,
+  '0013-quality': quality,
   '0014-settings': settings,
 };
