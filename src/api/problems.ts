@@ -50,6 +50,7 @@ export class HttpProblem extends Error {
 const STATUS_OF: Partial<Record<ErrorCode, number>> = {
   NOT_FOUND: 404,
   CONFLICT: 409,
+  QUERY_TOO_BROAD: 400,
   URL_REFUSED: 422,
   UPSTREAM_TIMEOUT: 503,
   UPSTREAM_UNAVAILABLE: 503,

@@ -14,6 +14,7 @@ import { AftercallError } from '../domain/errors.ts';
 import type { Gate } from '../domain/messages.ts';
 import type { CrmResult } from '../domain/crm-rules.ts';
 import { type Step, stepsFrom } from '../domain/steps.ts';
+import { type CallFilter, findCalls, type ListPosition } from './call-list.ts';
 import { type Database, json, storable } from './database.ts';
 import type { CallsTable, CallVersionsTable, StoredDelivery, StoredMetadata, StoredRecording, StoredTranscript } from './schema.ts';
 
@@ -52,23 +53,6 @@ export interface VersionRow extends VersionResults {
   reason: string | null;
   startedAt: Date;
   endedAt: Date | null;
-}
-
-export interface CallFilter {
-  project: string;
-  states?: CallState[];
-  source?: string;
-  /** Part of a queue's or an agent's name, a phone number or a call ID. */
-  text?: string;
-  startedFrom?: Date;
-  startedTo?: Date;
-  /** Only calls that wait for a person there. */
-  waitingAt?: Gate;
-}
-
-export interface ListPosition {
-  startedAt: Date;
-  callId: string;
 }
 
 /** What a call is written down as when it comes in: to be processed, to wait for a person, or left out by a rule. */
@@ -271,22 +255,17 @@ export const createCalls = (db: Database) => ({
   },
 
   /** Newest first; `after` is the last row of the page before. */
-  async list(filter: CallFilter, { limit, after }: { limit: number; after?: ListPosition | undefined }): Promise<CallRow[]> {
-    let query = db.selectFrom('calls').selectAll().where('project', '=', filter.project);
-    if (filter.states?.length) query = query.where('state', 'in', filter.states);
-    if (filter.source) query = query.where('source', '=', filter.source);
-    if (filter.waitingAt) query = query.where('state', '=', 'awaiting_approval').where('step', filter.waitingAt === 'staging' ? 'is' : '=', filter.waitingAt === 'staging' ? null : filter.waitingAt);
-    if (filter.startedFrom) query = query.where('started_at', '>=', filter.startedFrom);
-    if (filter.startedTo) query = query.where('started_at', '<', filter.startedTo);
-    if (filter.text) {
-      const pattern = `%${filter.text.replaceAll(/[\\%_]/g, '\\$&')}%`;
-      query = query.where(
-        sql<boolean>`(call_id ilike ${pattern} or details->>'queueName' ilike ${pattern} or details->>'agentName' ilike ${pattern}
-          or details->>'originPhone' ilike ${pattern} or details->>'destinationPhone' ilike ${pattern})`,
-      );
-    }
-    if (after) query = query.where(sql<boolean>`(started_at, call_id) < (${after.startedAt.toISOString()}::timestamptz, ${after.callId})`);
-    const rows = await query.orderBy('started_at', 'desc').orderBy('call_id', 'desc').limit(limit).execute();
+  async list(filter: CallFilter, position: { limit: number; after?: ListPosition | undefined }): Promise<CallRow[]> {
+    const callIds = await findCalls(db, filter, position);
+    if (callIds.length === 0) return [];
+    const rows = await db
+      .selectFrom('calls')
+      .selectAll()
+      .where('project', '=', filter.project)
+      .where('call_id', 'in', callIds)
+      .orderBy('started_at', 'desc')
+      .orderBy('call_id', 'desc')
+      .execute();
     return rows.map(toCall);
   },
 
@@ -307,10 +286,11 @@ export const createCalls = (db: Database) => ({
   /** How many calls of a project are in each state. */
   async countByState(project: string): Promise<Partial<Record<CallState, number>>> {
     const rows = await db
-      .selectFrom('calls')
-      .select(['state', (count) => count.fn.countAll<number>().as('calls')])
+      .selectFrom('call_counts')
+      .select(['state', (kept) => kept.fn.sum<number>('calls').as('calls')])
       .where('project', '=', project)
       .groupBy('state')
+      .having(sql<boolean>`sum(calls) <> 0`)
       .execute();
     return Object.fromEntries(rows.map((row) => [row.state, Number(row.calls)]));
   },

@@ -133,11 +133,26 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
    * @returns the largest first; days in order
    */
   async totals(project: string, { by, from, to, limit }: { by: 'step' | 'model' | 'day' | 'call'; from: string; to: string; limit: number }): Promise<(CostTotal & { of: string })[]> {
-    const of = { step: sql<string>`step`, model: sql<string>`provider || '/' || model`, day: sql<string>`to_char(day, 'YYYY-MM-DD')`, call: sql<string>`call_id` }[by];
+    // The sums are kept up to date by day; what calls cost is added up from the requests themselves.
+    if (by !== 'call') {
+      const of = { step: sql<string>`step`, model: sql<string>`provider || '/' || model`, day: sql<string>`to_char(day, 'YYYY-MM-DD')` }[by];
+      const sums = await db
+        .selectFrom('cost_totals')
+        .select([of.as('of'), sql<number>`sum(requests)::int`.as('requests'), sql<number>`sum(unsettled)::int`.as('unsettled'), sql<number>`sum(micro_usd)::bigint`.as('microUsd')])
+        .where('project', '=', project)
+        .where('day', '>=', sql<Date>`${from}::date`)
+        .where('day', '<=', sql<Date>`${to}::date`)
+        .groupBy(of)
+        .having(sql<boolean>`sum(requests) <> 0`)
+        .orderBy(by === 'day' ? sql`1` : sql`4 desc, 1`)
+        .limit(limit)
+        .execute();
+      return sums.map((row) => ({ ...row, microUsd: Number(row.microUsd) }));
+    }
     const rows = await db
       .selectFrom('costs')
       .select([
-        of.as('of'),
+        'call_id as of',
         sql<number>`count(*)::int`.as('requests'),
         sql<number>`(count(*) filter (where state = 'reserved'))::int`.as('unsettled'),
         sql<number>`sum(case when state = 'settled' then micro_usd else reserved_micro_usd end)::bigint`.as('microUsd'),
@@ -145,8 +160,8 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
       .where('project', '=', project)
       .where('day', '>=', sql<Date>`${from}::date`)
       .where('day', '<=', sql<Date>`${to}::date`)
-      .groupBy(of)
-      .orderBy(by === 'day' ? sql`1` : sql`4 desc, 1`)
+      .groupBy('call_id')
+      .orderBy(sql`4 desc, 1`)
       .limit(limit)
       .execute();
     return rows.map((row) => ({ ...row, microUsd: Number(row.microUsd) }));

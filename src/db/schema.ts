@@ -41,6 +41,9 @@ export interface Schema {
   inbox: InboxTable;
   idempotency_keys: IdempotencyKeysTable;
   bulk_rulings: BulkRulingsTable;
+  call_terms: CallTermsTable;
+  call_counts: CallCountsTable;
+  cost_totals: CostTotalsTable;
   bulk_ruling_calls: BulkRulingCallsTable;
 }
 
@@ -375,4 +378,34 @@ export interface BulkRulingCallsTable {
   /** Null: still to be ruled on. */
   outcome: BulkOutcome | null;
   detail: string | null;
+}
+
+/** Names and numbers that stand in calls, each once. Kept by triggers. */
+export interface CallTermsTable {
+  project: string;
+  kind: 'queue' | 'agent' | 'phone';
+  term: string;
+  /** Its characters from the last to the first: for looking it up by its end. */
+  reversed: string;
+}
+
+/** How many calls are in a state: the sum over all slots, which hold writers apart. Kept by triggers. */
+export interface CallCountsTable {
+  project: string;
+  state: CallState;
+  slot: number;
+  calls: number;
+}
+
+/** Sums of `costs`. They stay when the calls that they came from are erased. Kept by triggers. */
+export interface CostTotalsTable {
+  project: string;
+  day: Date;
+  step: Step;
+  provider: string;
+  model: string;
+  slot: number;
+  requests: number;
+  unsettled: number;
+  micro_usd: number;
 }

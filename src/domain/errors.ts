@@ -7,6 +7,7 @@ export const ERROR_CODES = {
   CONFIG_INVALID: { retryable: false },
   NOT_FOUND: { retryable: false },
   CONFLICT: { retryable: true },
+  QUERY_TOO_BROAD: { retryable: false },
   DATABASE_UNAVAILABLE: { retryable: true },
 
   UPSTREAM_UNAVAILABLE: { retryable: true },

@@ -26,7 +26,7 @@ const urlOf = async (kind: string): Promise<string> => {
   return Object.assign(url, { username: 'plain', password: 'plain', pathname: '/plain' }).href;
 };
 
-const details = (callId: string): CallDetails => ({ source: 'webex', callId, status: 'completed', direction: 'inbound', startedAtMs: 1_700_000_000_000 });
+const details = (callId: string): CallDetails => ({ source: 'webex', callId, queueName: 'Sales', status: 'completed', direction: 'inbound', startedAtMs: 1_700_000_000_000 });
 
 describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('one project’s rows on %s', (kind) => {
   let db: Database;

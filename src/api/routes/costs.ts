@@ -6,6 +6,8 @@ import { ProjectParams } from '../shapes.ts';
 
 const DAY_MS = 86_400_000;
 const MOST_DAYS = 366;
+/** Calls are added up request by request. */
+const MOST_DAYS_OF_CALLS = 31;
 const day = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
 
 const Query = z.strictObject({
@@ -31,7 +33,8 @@ export const costRoutes = (route: RouteTable, { costs, projects }: ApiDependenci
       const to = query.to ?? day(Date.now());
       const from = query.from ?? day(Date.parse(to) - 29 * DAY_MS);
       const days = (Date.parse(to) - Date.parse(from)) / DAY_MS + 1;
-      if (days < 1 || days > MOST_DAYS) throw new HttpProblem(400, `from has to lie before to, at most ${MOST_DAYS} days.`);
+      const most = query.by === 'call' ? MOST_DAYS_OF_CALLS : MOST_DAYS;
+      if (days < 1 || days > most) throw new HttpProblem(400, `from has to lie before to, at most ${most} days.`);
       const { dailyBudgetMicroUsd } = await projects.settings(project);
       return {
         from,
