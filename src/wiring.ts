@@ -9,6 +9,7 @@ import { createBulkActivities } from './activities/bulk.ts';
 import { createDeskActivities } from './activities/desk.ts';
 import type { Activities } from './activities/index.ts';
 import { createIngestActivities } from './activities/ingest.ts';
+import { createProviders } from './activities/providers.ts';
 import { createMetadataActivities } from './activities/metadata.ts';
 import { createRecordingActivities } from './activities/recording.ts';
 import { createReportActivities } from './activities/report.ts';
@@ -16,14 +17,15 @@ import { createTranscriptionActivities } from './activities/transcription.ts';
 import { createFfmpegAudio } from './adapters/audio/ffmpeg.ts';
 import { createCatalog } from './adapters/catalog/registry.ts';
 import { createCrm } from './adapters/crm/registry.ts';
-import { createDiarizer } from './adapters/diarization/registry.ts';
-import { createLanguageModel } from './adapters/llm/registry.ts';
+import { diarizationChoice, diarizers } from './adapters/diarization/registry.ts';
+import { guardOf } from './adapters/http/guard.ts';
+import { languageModels, modelChoice } from './adapters/llm/registry.ts';
 import type { ObjectStore } from './adapters/objects/object-store.ts';
 import { createObjectStore } from './adapters/objects/registry.ts';
 import { createAmoCrmSession } from './adapters/amocrm/session.ts';
 import { createCallNotes, type CallNotesOf } from './adapters/notes/registry.ts';
 import { createSources, type Sources } from './adapters/sources/registry.ts';
-import { createTranscriber } from './adapters/stt/registry.ts';
+import { speechChoice, transcribers } from './adapters/stt/registry.ts';
 import { createWarehouse } from './adapters/warehouse/registry.ts';
 import { type BudgetRelease, createBudgetRelease } from './client/budget-release.ts';
 import { type BulkClient, createBulkClient } from './client/bulk.ts';
@@ -43,6 +45,7 @@ import { createApiTokens } from './db/api-tokens.ts';
 import { createCredentials } from './db/credentials.ts';
 import { type Database, migrate, openDatabase } from './db/database.ts';
 import { createEffects, type Effects } from './db/effects.ts';
+import { createPresets, type Presets } from './db/presets.ts';
 import { createProjects, type Projects } from './db/projects.ts';
 import { createQuality, type Quality } from './db/quality.ts';
 import { createRuns, type Runs } from './db/runs.ts';
@@ -66,6 +69,7 @@ export interface Wiring {
   costs: Costs;
   quality: Quality;
   projects: Projects;
+  presets: Presets;
   accounts: Accounts;
   objects: ObjectStore;
   sources: Sources;
@@ -119,6 +123,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       costs,
       quality: createQuality(db),
       projects,
+      presets: createPresets(db, keyRing),
       accounts,
       objects,
       sources: createSources({ config, credentials, amocrm }),
@@ -143,12 +148,19 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
 };
 
 /** Makes the activities with the adapters that they need. */
-export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, objects, sources, callsClient, bulkRulings, intake, budgetRelease }: Wiring): Activities => {
+export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, objects, sources, callsClient, bulkRulings, intake, budgetRelease }: Wiring): Activities => {
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
-  const askModel = createAskModel({ model: createLanguageModel(config), costs, prices });
-  const diarizer = createDiarizer(config);
-  const extractFacts = createFactExtraction({ calls, objects, askModel });
+  const providers = createProviders({
+    presets,
+    calls,
+    projects,
+    registries: { speech: transcribers, diarization: diarizers, model: languageModels },
+    installation: { speech: speechChoice(config), diarization: diarizationChoice(config), model: modelChoice(config) },
+    guard: guardOf(config),
+  });
+  const askModel = createAskModel({ costs, prices });
+  const extractFacts = createFactExtraction({ calls, objects, providers, askModel });
   return {
     workflows: {
       ...createMetadataActivities({ calls, objects, catalog, projects }),
@@ -159,8 +171,8 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
     },
     recordings: createRecordingActivities({ sources, objects, calls, projects, config }),
     llm: {
-      ...createTranscriptionActivities({ calls, costs, objects, audio: createFfmpegAudio(config.FFMPEG_PATH), transcriber: createTranscriber(config), projects, prices, ...(diarizer ? { diarizer } : {}) }),
-      ...createAnalysisActivities({ calls, objects, projects, askModel }),
+      ...createTranscriptionActivities({ calls, costs, objects, audio: createFfmpegAudio(config.FFMPEG_PATH), providers, projects, prices }),
+      ...createAnalysisActivities({ calls, objects, projects, providers, askModel }),
     },
     crm: createCrmActivities({ calls, effects, projects, objects, crm: createCrm(config), extractFacts }),
   };

@@ -2,23 +2,25 @@ import { createHash } from 'node:crypto';
 import type { Completion, LanguageModel } from '../adapters/llm/language-model.ts';
 import type { Costs } from '../db/costs.ts';
 import type { CallVersion } from '../domain/call.ts';
-import { costMicroUsd, type Price, type Usage } from '../domain/cost.ts';
+import { costMicroUsd, type PaidFor, type Price, type Usage } from '../domain/cost.ts';
 import { AftercallError, isAftercallError, messageOf } from '../domain/errors.ts';
 import { PROMPT_VERSION, type PromptMessage, repairTask, sharedPrefix } from '../domain/prompts.ts';
-import type { Step } from '../domain/steps.ts';
 import type { Transcript } from '../domain/transcript.ts';
 import { FORM_JSON_SCHEMA, type Form, FormSchema } from './ask-model.schema.ts';
 import { signal } from './context.ts';
 
 interface Dependencies {
-  model: LanguageModel;
   costs: Costs;
   prices: Price[];
 }
 
 export interface AskModel {
   call: CallVersion;
-  step: Step;
+  /** The one that the call's preset names. */
+  model: LanguageModel;
+  step: PaidFor;
+  /** The test or shadow run that asks, if it is not the call itself. */
+  reference?: string | undefined;
   transcript: Transcript;
   task: PromptMessage;
   /** Which part of the form the task asks for. */
@@ -49,16 +51,16 @@ const today = (): string => new Date().toISOString().slice(0, 10);
  * @throws MODEL_REFUSED final; MODEL_CUT_OFF final, after a second try with more room; MODEL_NONSENSE
  *   retryable, when the repaired answer does not fit the form either
  */
-export const createAskModel = ({ model, costs, prices }: Dependencies) => {
+export const createAskModel = ({ costs, prices }: Dependencies) => {
   /** Characters to tokens on the safe side; the answer may use all the room it has. */
-  const estimateOf = (messages: PromptMessage[], maxOutputTokens: number): number => {
+  const estimateOf = (model: LanguageModel, messages: PromptMessage[], maxOutputTokens: number): number => {
     const characters = JSON.stringify([FORM_JSON_SCHEMA, messages]).length;
     return costMicroUsd(prices, model.model, { kind: 'llm', inputTokens: Math.ceil(characters / CHARACTERS_PER_TOKEN), cachedInputTokens: 0, outputTokens: maxOutputTokens }, today());
   };
 
-  const complete = async ({ call, step, part }: AskModel, messages: PromptMessage[], cacheKey: string, maxOutputTokens: number): Promise<Completion & { microUsd: number }> => {
+  const complete = async ({ call, model, step, reference, part }: AskModel, messages: PromptMessage[], cacheKey: string, maxOutputTokens: number): Promise<Completion & { microUsd: number }> => {
     const content = JSON.stringify([PROMPT_VERSION, FORM_JSON_SCHEMA, messages, maxOutputTokens]);
-    return costs.payOnce<Completion & { microUsd: number }>({ ...call, step, kind: 'llm', provider: model.name, model: model.model, estimateMicroUsd: estimateOf(messages, maxOutputTokens), content }, async () => {
+    return costs.payOnce<Completion & { microUsd: number }>({ ...call, step, reference, kind: 'llm', provider: model.name, model: model.model, estimateMicroUsd: estimateOf(model, messages, maxOutputTokens), content }, async () => {
       const completion = await model.complete({ messages, schema: FORM_JSON_SCHEMA, cacheKey, maxOutputTokens, signal: signal() });
       const usage = { kind: 'llm' as const, ...completion.usage };
       const microUsd = completion.costMicroUsd ?? costMicroUsd(prices, completion.model, usage, today());

@@ -4,6 +4,8 @@ export interface OpenAICapabilities {
   structuredOutput: 'json_schema' | 'json_object' | 'none';
   /** Formats of a transcription, best first. A model may know fewer. */
   transcriptionFormats: readonly TranscriptionFormat[];
+  /** False: it has no language model. */
+  chat?: false;
   /** Takes `timestamp_granularities[]` and answers with the times of words. */
   wordTimes: boolean;
   /** What it says of what a request used. `cost`: also what it charges, in US dollars. */
@@ -31,7 +33,7 @@ export const OPENAI_COMPATIBILITY = {
   /** Takes a schema, but does not enforce it. */
   ollama_cloud: { structuredOutput: 'json_object', transcriptionFormats: [], wordTimes: false, usage: 'tokens', promptCacheKey: false, outputLimit: 'max_tokens' },
   /** Formerly faster-whisper-server; speech only. */
-  speaches: { structuredOutput: 'none', transcriptionFormats: ['verbose_json', 'json'], wordTimes: true, usage: 'none', promptCacheKey: false, outputLimit: 'max_tokens' },
+  speaches: { chat: false, structuredOutput: 'none', transcriptionFormats: ['verbose_json', 'json'], wordTimes: true, usage: 'none', promptCacheKey: false, outputLimit: 'max_tokens' },
   /** Whether a schema is honoured is the model's business there; requests go only to providers that take it. */
   openrouter: { structuredOutput: 'json_schema', transcriptionFormats: [], wordTimes: false, usage: 'cost', promptCacheKey: false, outputLimit: 'max_tokens' },
   plain: { structuredOutput: 'none', transcriptionFormats: ['json'], wordTimes: false, usage: 'tokens', promptCacheKey: false, outputLimit: 'max_tokens' },

@@ -1,6 +1,6 @@
 import OpenAI, { APIConnectionError, APIConnectionTimeoutError, APIError, APIUserAbortError } from 'openai';
 import { AftercallError, isAftercallError, messageOf } from '../domain/errors.ts';
-import { fetchWithin } from './http/guard.ts';
+import { fetchThrough, fetchWithin, type Guard } from './http/guard.ts';
 import type { HostList } from './http/hosts.ts';
 import { retryAfterMs } from './http/retry-after.ts';
 
@@ -10,13 +10,15 @@ interface Client {
   timeoutMs: number;
   /** The hosts of `OUTBOUND_ONLY`. */
   only: HostList | undefined;
+  /** What checks an address that a project has set. */
+  outside?: Guard | undefined;
   headers?: Record<string, string>;
 }
 
 /** A client for OpenAI or a server that speaks its API. Retries are the workflow's business, not the client's. */
-export const openAIClient = ({ baseUrl, apiKey, timeoutMs, only, headers = {} }: Client): OpenAI =>
+export const openAIClient = ({ baseUrl, apiKey, timeoutMs, only, outside, headers = {} }: Client): OpenAI =>
   // A server without keys is given one all the same: the client asks for it.
-  new OpenAI({ baseURL: baseUrl, apiKey: apiKey || 'none', maxRetries: 0, timeout: timeoutMs, fetch: fetchWithin(only), defaultHeaders: headers });
+  new OpenAI({ baseURL: baseUrl, apiKey: apiKey || 'none', maxRetries: 0, timeout: timeoutMs, fetch: outside ? fetchThrough(outside) : fetchWithin(only), defaultHeaders: headers });
 
 /** What to call the server in records: `openai`, or the host it is reached at. */
 export const providerName = (baseUrl: string): string => {

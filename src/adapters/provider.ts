@@ -1,5 +1,5 @@
 import { AftercallError } from '../domain/errors.ts';
-import { isWithin } from './http/guard.ts';
+import { type Guard, isWithin } from './http/guard.ts';
 import type { HostList } from './http/hosts.ts';
 import type { OpenAICapabilities } from './openai-capabilities.ts';
 
@@ -18,6 +18,8 @@ export interface ProviderChoice {
   timeoutMs: number;
   /** The hosts of `OUTBOUND_ONLY`: the provider's has to be one of them. */
   only: HostList | undefined;
+  /** Where a project has set the address: what checks it before each request. */
+  outside?: Guard | undefined;
   /** BCP-47. Taken where a request names none. */
   language?: string;
   /** Of a server that speaks OpenAI's API: what it can do of it. */
@@ -38,6 +40,8 @@ export interface Provider<Port> {
 
 export interface ProviderRegistry<Port> {
   readonly names: readonly string[];
+  /** What a provider is and uses where a choice leaves it out. */
+  defaultsOf(name: string): Pick<Provider<Port>, 'baseUrl' | 'model'> | undefined;
   /** @throws CONFIG_INVALID when nobody of that name is known, or it may not be reached */
   create(choice: ProviderChoice): Port;
   /** The same with one more. */
@@ -49,6 +53,7 @@ export const createProviderRegistry = <Port>(what: string, providers: Record<str
   const names = Object.keys(providers);
   return {
     names,
+    defaultsOf: (name) => (Object.hasOwn(providers, name) ? providers[name] : undefined),
     create(choice) {
       const provider = Object.hasOwn(providers, choice.provider) ? providers[choice.provider] : undefined;
       if (!provider) {

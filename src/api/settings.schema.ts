@@ -1,10 +1,14 @@
 import { z } from 'zod';
 import { STAGING_ACTS } from '../domain/staging.ts';
+import { parseBinding } from '../domain/preset.ts';
 import type { ProjectSettings } from '../domain/settings.ts';
 
 const name = z.string().trim().min(1).max(200);
 /** Short, because it stands in addresses, on pages and in the calls' records. */
 export const CategoryName = z.string().regex(/^[a-z][a-z0-9_-]{0,39}$/, 'must be lower-case letters, digits, "_" and "-", at most 40, beginning with a letter');
+
+/** `sales`: its newest version; `sales@3`: this very one; `installation`: the installation's own. */
+export const PresetBindingShape = z.string().max(50).refine((binding) => parseBinding(binding) !== undefined, 'must be the ID of a preset, perhaps with "@" and a version');
 
 const CategoryRuleShape = z.strictObject({
   category: CategoryName,
@@ -65,6 +69,7 @@ export const SETTING_SHAPES = {
   callBudgetMicroUsd: microUsd,
   passPercent: z.number().min(0).max(100),
   categories: z.array(CategoryRuleShape).max(100),
+  presets: z.record(CategoryName, PresetBindingShape).refine((presets) => Object.keys(presets).length <= 100, 'must have at most 100 entries'),
 } satisfies { [K in keyof ProjectSettings]-?: z.ZodType<ProjectSettings[K]> };
 
 export const SettingsShape = z.object(SETTING_SHAPES);

@@ -13,6 +13,7 @@ import {
 import { AftercallError } from '../domain/errors.ts';
 import type { Gate } from '../domain/messages.ts';
 import type { CrmResult } from '../domain/crm-rules.ts';
+import type { PresetRef } from '../domain/preset.ts';
 import { type Step, stepsFrom } from '../domain/steps.ts';
 import { type CallFilter, findCalls, type ListPosition } from './call-list.ts';
 import { type Database, json, storable } from './database.ts';
@@ -46,6 +47,8 @@ export interface VersionResults {
 
 export interface VersionRow extends VersionResults {
   version: number;
+  /** Null before any step has asked. */
+  preset: PresetRef | null;
   runId: string | null;
   startedFrom: Step;
   state: CallState;
@@ -110,13 +113,13 @@ export const createCalls = (db: Database) => ({
    */
   async openVersion(
     { project, callId, version }: CallVersion,
-    { runId, from, state, reason }: { runId?: string | undefined; from: Step; state: CallState; /** Of a version that ends as it is opened. */ reason?: string },
+    { runId, from, state, reason, preset }: { runId?: string | undefined; from: Step; state: CallState; /** Of a version that ends as it is opened. */ reason?: string; /** Instead of the one that the call's category is bound to. */ preset?: PresetRef | undefined },
   ): Promise<string | null> {
     const ending = { reason: reason === undefined ? null : storable(reason), ended_at: hasEnded(state) ? sql<Date>`now()` : null };
     return db.transaction().execute(async (tx) => {
       const opened = await tx
         .insertInto('call_versions')
-        .values({ project, call_id: callId, version, run_id: runId ?? null, started_from: from, state, ...ending })
+        .values({ project, call_id: callId, version, run_id: runId ?? null, started_from: from, state, ...(preset ? { preset_id: preset.preset, preset_version: preset.version } : {}), ...ending })
         .onConflict((conflict) => conflict.doNothing())
         .returning('version')
         .executeTakeFirst();
@@ -147,6 +150,27 @@ export const createCalls = (db: Database) => ({
         .execute();
       return runId ?? null;
     });
+  },
+
+  /** The preset that a version goes by, or undefined before any step has asked. */
+  async presetOf({ project, callId, version }: CallVersion): Promise<PresetRef | undefined> {
+    const row = await db.selectFrom('call_versions').select(['preset_id', 'preset_version']).where('project', '=', project).where('call_id', '=', callId).where('version', '=', version).executeTakeFirst();
+    if (!row) throw noSuchCall({ project, callId });
+    return row.preset_id === null ? undefined : { preset: row.preset_id, version: row.preset_version! };
+  },
+
+  /** Picks a version's preset, if none was picked before. @returns the one that it goes by */
+  async keepPreset(call: CallVersion, { preset, version }: PresetRef): Promise<PresetRef> {
+    await db
+      .updateTable('call_versions')
+      .set({ preset_id: preset, preset_version: version })
+      .where('project', '=', call.project)
+      .where('call_id', '=', call.callId)
+      .where('version', '=', call.version)
+      .where('preset_id', 'is', null)
+      .execute();
+    // Two steps may have asked at once; one of them was first.
+    return (await this.presetOf(call)) ?? { preset, version };
   },
 
   /** The run that a version belongs to; null when a person started it, undefined when there is no such version. */
@@ -399,6 +423,7 @@ const toCall = (row: Selectable<CallsTable>): CallRow => ({
 
 const toVersion = (row: Selectable<CallVersionsTable>): VersionRow => ({
   version: row.version,
+  preset: row.preset_id === null ? null : { preset: row.preset_id, version: row.preset_version! },
   runId: row.run_id,
   startedFrom: row.started_from,
   recording: row.recording,

@@ -1,15 +1,16 @@
 import { createHash } from 'node:crypto';
 import { sql } from 'kysely';
 import type { CallVersion } from '../domain/call.ts';
-import type { CostKind, JobNote, Usage } from '../domain/cost.ts';
+import type { CostKind, JobNote, PaidFor, Usage } from '../domain/cost.ts';
 import { isAftercallError } from '../domain/errors.ts';
-import type { Step } from '../domain/steps.ts';
 import { type Database, json } from './database.ts';
 import * as spending from './spending.ts';
 
 /** A request that costs money, before it is made. */
 export interface PaidRequest extends CallVersion {
-  step: Step;
+  step: PaidFor;
+  /** The test or shadow run that it is made for: its own answers, and none of the call's own spending. */
+  reference?: string | undefined;
   kind: CostKind;
   provider: string;
   model: string;
@@ -31,7 +32,7 @@ export interface PaidAnswer<T extends object> {
 }
 
 export interface CostRow {
-  step: Step;
+  step: PaidFor;
   kind: CostKind;
   version: number;
   provider: string;
@@ -68,8 +69,8 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
    *   now needed is more than the project's limit for the day or for the call
    */
   async payOnce<T extends object>(request: PaidRequest, pay: (job: JobNote) => Promise<PaidAnswer<T>>): Promise<T> {
-    const { project, callId, version, step, kind } = request;
-    const contentKey = createHash('sha256').update(JSON.stringify([project, callId, version, step, request.provider, request.model, request.content])).digest('hex');
+    const { project, callId, version, step, kind, reference } = request;
+    const contentKey = createHash('sha256').update(JSON.stringify([project, callId, version, step, request.provider, request.model, request.content, ...(reference === undefined ? [] : [reference])])).digest('hex');
     const tries = await db.selectFrom('costs').select(['key', 'result', 'state', 'request_id', 'reserved_micro_usd', sql<string>`to_char(day, 'YYYY-MM-DD')`.as('day')]).where('key', 'like', `${contentKey}:%`).execute();
     const paid = tries.find((row) => row.result !== null);
     if (paid) return paid.result as T;
@@ -81,12 +82,14 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
     const day = begun?.day ?? utcDay();
     const estimateMicroUsd = begun ? Number(begun.reserved_micro_usd) : request.estimateMicroUsd;
     if (!begun) {
-      const budget = await budgetOf(project);
+      const { dailyBudgetMicroUsd, callBudgetMicroUsd } = await budgetOf(project);
+      // A look at another preset is the project's expense: it must not keep the call from being processed.
+      const budget = { dailyBudgetMicroUsd, callBudgetMicroUsd: reference === undefined ? callBudgetMicroUsd : 0 };
       await db.transaction().execute(async (tx) => {
         await spending.setAside(tx, { project, callId, day, estimateMicroUsd, budget });
         await tx
           .insertInto('costs')
-          .values({ key, project, call_id: callId, version, step, kind, provider: request.provider, model: request.model, state: 'reserved', reserved_micro_usd: estimateMicroUsd, day: sql`${day}::date` })
+          .values({ key, project, call_id: callId, version, step, kind, provider: request.provider, model: request.model, state: 'reserved', reference: reference ?? null, reserved_micro_usd: estimateMicroUsd, day: sql`${day}::date` })
           .execute();
       });
     }
@@ -186,7 +189,29 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
 
   /** Answers of an ended call are kept in its artefacts; the copies that guarded against paying twice can go. */
   async forgetAnswers({ project, callId, version }: CallVersion): Promise<void> {
-    await db.updateTable('costs').set({ result: null }).where('project', '=', project).where('call_id', '=', callId).where('version', '=', version).execute();
+    await db.updateTable('costs').set({ result: null }).where('project', '=', project).where('call_id', '=', callId).where('version', '=', version).where('reference', 'is', null).execute();
+  },
+
+  /** The same for a test or a shadow run, once its result is kept. */
+  async forgetAnswersFor(project: string, reference: string, callId?: string): Promise<void> {
+    let query = db.updateTable('costs').set({ result: null }).where('project', '=', project).where('reference', '=', reference);
+    if (callId !== undefined) query = query.where('call_id', '=', callId);
+    await query.execute();
+  },
+
+  /** What a test or a shadow run has cost so far; what was never settled counts with what was set aside for it. */
+  async spentFor(project: string, reference: string): Promise<CostTotal> {
+    const row = await db
+      .selectFrom('costs')
+      .select([
+        sql<number>`count(*)::int`.as('requests'),
+        sql<number>`(count(*) filter (where state = 'reserved'))::int`.as('unsettled'),
+        sql<number>`coalesce(sum(case when state = 'settled' then micro_usd else reserved_micro_usd end), 0)::bigint`.as('microUsd'),
+      ])
+      .where('project', '=', project)
+      .where('reference', '=', reference)
+      .executeTakeFirstOrThrow();
+    return { ...row, microUsd: Number(row.microUsd) };
   },
 });
 

@@ -28,6 +28,11 @@ export const createProjects = (db: Database, installed: Record<string, Partial<P
     return { id: row.id, name: row.name, createdAt: row.created_at };
   },
 
+  /** What a project is called. */
+  async nameOf(project: string): Promise<string> {
+    return (await db.selectFrom('projects').select('name').where('id', '=', project).executeTakeFirst())?.name ?? project;
+  },
+
   /** A project's settings: the defaults, overlaid by the environment's and by what is stored for it. */
   async settings(project: string): Promise<ProjectSettings> {
     return { ...DEFAULT_SETTINGS, ...installed[project], ...(await storedSettings(db, project)) };

@@ -3,12 +3,14 @@ import type { Role } from '../domain/access.ts';
 import type { Analysis, Sentiment, Verdict } from '../domain/analysis.ts';
 import type { BulkOutcome, RulingKind } from '../domain/bulk.ts';
 import type { Attention, CallDetails, CallResult, CallState, Direction } from '../domain/call.ts';
-import type { CostKind, Usage } from '../domain/cost.ts';
+import type { CostKind, PaidFor, Usage } from '../domain/cost.ts';
 import type { CrmResult } from '../domain/crm-rules.ts';
 import type { Gate } from '../domain/messages.ts';
 import type { PatternKind } from '../domain/patterns.ts';
 import type { ExecutionReport } from '../domain/report.ts';
 import type { ProjectSettings } from '../domain/settings.ts';
+import type { PresetTestResult } from '../domain/preset-test.ts';
+import type { PresetSettings } from '../domain/preset.ts';
 import type { Step } from '../domain/steps.ts';
 
 /**
@@ -25,6 +27,9 @@ export interface Schema {
   run_tasks: RunTasksTable;
   run_log: RunLogTable;
   call_analysis: CallAnalysisTable;
+  presets: PresetsTable;
+  preset_versions: PresetVersionsTable;
+  preset_tests: PresetTestsTable;
   effects: EffectsTable;
   costs: CostsTable;
   spending: SpendingTable;
@@ -124,6 +129,9 @@ export interface CallVersionsTable {
   analysis: NullableJson<Analysis>;
   crm: NullableJson<CrmResult>;
   delivery: NullableJson<StoredDelivery>;
+  /** The preset that its steps go by, picked at the first that asks; null before. */
+  preset_id: string | null;
+  preset_version: number | null;
   state: CallState;
   result: CallResult | null;
   reason: string | null;
@@ -203,13 +211,57 @@ export interface EffectsTable {
   done_at: NullableTimestamp;
 }
 
+export interface PresetsTable {
+  project: string;
+  id: string;
+  name: string;
+  /** The newest. */
+  version: number;
+  /** Made for one test and gone after it. */
+  draft: Generated<boolean>;
+  created_at: CreatedAt;
+  created_by: string;
+  archived_at: NullableTimestamp;
+}
+
+/** Never changed, but for the key that its secrets are sealed under. */
+export interface PresetVersionsTable {
+  project: string;
+  preset_id: string;
+  version: number;
+  settings: Json<PresetSettings>;
+  /** Sealed under the key ring, each for its place only. */
+  speech_key: string | null;
+  diarization_key: string | null;
+  model_key: string | null;
+  created_at: CreatedAt;
+  created_by: string;
+}
+
+export interface PresetTestsTable {
+  project: string;
+  id: string;
+  call_id: string;
+  version: number;
+  preset_id: string;
+  preset_version: number;
+  /** Whether the recording is transcribed anew. */
+  transcribe: boolean;
+  state: 'running' | 'done' | 'failed';
+  result: NullableJson<PresetTestResult>;
+  error: NullableJson<{ code: string; message: string; advice: string }>;
+  created_at: CreatedAt;
+  created_by: string;
+  ended_at: NullableTimestamp;
+}
+
 export interface CostsTable {
   /** Deterministic: project, call, version, step, what was asked, and which try it was. */
   key: string;
   project: string;
   call_id: string;
   version: number;
-  step: Step;
+  step: PaidFor;
   kind: CostKind;
   provider: string;
   model: string;
@@ -224,6 +276,8 @@ export interface CostsTable {
   /** What was paid for, kept until the call ends so that no retry pays for it again. */
   result: NullableJson<object>;
   request_id: string | null;
+  /** The test or shadow run that paid for it; null for the call's own steps. */
+  reference: string | null;
   reserved_at: CreatedAt;
   settled_at: NullableTimestamp;
 }

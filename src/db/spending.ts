@@ -53,13 +53,14 @@ export const spentOn = async (db: Database, { project, day }: OnDay): Promise<nu
   return Number(row?.micro_usd ?? 0);
 };
 
-/** Over all its versions; what was never settled counts with what was set aside for it. */
+/** Over all its versions, without looks at other presets; what was never settled counts with what was set aside for it. */
 const spentOnCall = async (db: Database, project: string, callId: string): Promise<number> => {
   const { spent } = await db
     .selectFrom('costs')
     .select(sql<number>`coalesce(sum(case when state = 'settled' then micro_usd else reserved_micro_usd end), 0)::bigint`.as('spent'))
     .where('project', '=', project)
     .where('call_id', '=', callId)
+    .where('reference', 'is', null)
     .executeTakeFirstOrThrow();
   return Number(spent);
 };

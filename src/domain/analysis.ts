@@ -17,7 +17,8 @@ export interface Analysis {
   /** Absent on analyses from before they were looked for. */
   patterns?: DetectedPattern[];
   answers: GradedAnswer[];
-  versions: { prompt: string; rubric: string; model: string; provider: string };
+  /** `preset` is absent on analyses from before there were any. */
+  versions: { prompt: string; preset?: string; rubric: string; model: string; provider: string };
   usage: Extract<Usage, { kind: 'llm' }>;
   cost_micro_usd: number;
 }

@@ -1,3 +1,5 @@
+import { type Step, STEPS } from './steps.ts';
+
 /** What a paid request used. Buckets are disjoint: `inputTokens` never contains the cached ones. */
 export type Usage =
   | { kind: 'llm'; inputTokens: number; cachedInputTokens: number; outputTokens: number }
@@ -6,6 +8,11 @@ export type Usage =
 
 /** What is paid for. */
 export type CostKind = Usage['kind'];
+
+/** What a request is made for: a step of the call, or a look at how another preset would do. */
+export const PAID_FOR = [...STEPS, 'preset_test', 'rescore'] as const;
+export type PaidFor = Step | 'preset_test' | 'rescore';
+export const isStepOfCall = (paidFor: PaidFor): paidFor is Step => paidFor !== 'preset_test' && paidFor !== 'rescore';
 
 /**
  * Where a request that is worked off in the background is written down before its answer is there, so
@@ -29,16 +36,19 @@ export interface Price {
   perMinute?: number;
 }
 
+/** The price that holds for a model on a day: the longest matching prefix wins, then the latest. */
+export const priceOf = (prices: readonly Price[], model: string, onDay: string): Price | undefined =>
+  prices
+    .filter((candidate) => model.startsWith(candidate.model) && candidate.validFrom <= onDay)
+    .sort((a, b) => b.model.length - a.model.length || b.validFrom.localeCompare(a.validFrom))[0];
+
 /**
  * The cost of a request in millionths of a US dollar, rounded half up.
  *
- * The longest matching model prefix wins, then the latest price valid on the day. No price means
- * zero, which is right for one's own servers.
+ * No price means zero, which is right for one's own servers.
  */
 export const costMicroUsd = (prices: readonly Price[], model: string, usage: Usage, onDay: string): number => {
-  const price = prices
-    .filter((candidate) => model.startsWith(candidate.model) && candidate.validFrom <= onDay)
-    .sort((a, b) => b.model.length - a.model.length || b.validFrom.localeCompare(a.validFrom))[0];
+  const price = priceOf(prices, model, onDay);
   if (!price) return 0;
   // USD per million tokens is micro-USD per token.
   const tokens = (count: number | undefined, perMillion: number | undefined) => (count ?? 0) * (perMillion ?? 0);

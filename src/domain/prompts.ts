@@ -1,5 +1,6 @@
 import { FACT_NAMES, FACT_VALUES } from './facts.ts';
 import { PATTERN_KINDS, PATTERNS } from './patterns.ts';
+import { DEFAULT_TEMPLATE, renderTemplate, type TemplateValues } from './prompt-template.ts';
 import type { Rubric } from './rubric.ts';
 import type { Transcript } from './transcript.ts';
 
@@ -46,17 +47,17 @@ const clock = (ms: number): string => {
   return `${String(Math.floor(seconds / 60)).padStart(2, '0')}:${String(seconds % 60).padStart(2, '0')}`;
 };
 
-/** The last message of the request that grades the call. */
-export const analysisTask = (rubric: Rubric): PromptMessage => ({
+/**
+ * The last message of the request that grades the call.
+ *
+ * @param template the project's own words, filled in; what comes before them is the product's
+ */
+export const analysisTask = (rubric: Rubric, template: string = DEFAULT_TEMPLATE, values: TemplateValues = {}): PromptMessage => ({
   role: 'user',
   content: [
     'TASK: analysis. Fill in "analysis" and set "facts" to null.',
-    'summary: two or three sentences. sentiment: the customer\'s, over the whole call. issues_detected: what went wrong for the customer. recommendations: what the agent could do better.',
     `patterns: where the customer says one of these, its name and the words: ${PATTERN_KINDS.map((kind) => `${kind} (${PATTERNS[kind]})`).join(', ')}.`,
-    'answers: one for each of these questions. "yes" needs one to three quotes that show it.',
-    ...rubric.criteria.map(({ id, question, notApplicableWhen, evidenceFrom }) =>
-      [`- ${id}: ${question}`, evidenceFrom === 'either' ? '' : ` Quote the ${evidenceFrom}.`, notApplicableWhen ? ` Answer not_applicable when ${notApplicableWhen}.` : ''].join(''),
-    ),
+    renderTemplate(template, rubric, values),
   ].join('\n'),
 });
 

@@ -1,5 +1,5 @@
-import type { StagingRule } from './staging.ts';
 import type { CategoryRule } from './category.ts';
+import type { StagingRule } from './staging.ts';
 
 /**
  * Settings of a project. The names are the brief's, in camelCase.
@@ -41,6 +41,11 @@ export interface ProjectSettings {
   dailyBudgetMicroUsd: number;
   /** The same for one call, over all its versions. */
   callBudgetMicroUsd: number;
+  /**
+   * By which preset the calls of a category are heard and graded; `default` for all others. `sales` is
+   * that preset's newest version, `sales@3` this very one. Nothing bound: the installation's own.
+   */
+  presets: Record<string, string>;
   /** Share of the reachable points at which a call passes. */
   passPercent: number;
   /** How calls are sorted; the first rule that fits decides. */
@@ -67,6 +72,7 @@ export const DEFAULT_SETTINGS: ProjectSettings = {
   consumerHotline: '',
   dailyBudgetMicroUsd: 0,
   callBudgetMicroUsd: 0,
+  presets: {},
   passPercent: 70,
   categories: [],
 };

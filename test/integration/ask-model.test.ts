@@ -37,14 +37,15 @@ describe('two questions about one call', () => {
     await calls.openVersion(call, { from: 'recording', state: 'staged' });
     const costs = createCosts(db);
     const config = loadConfig({ ...complete, OPENAI_BASE_URL: `${openai.url}/v1`, OPENAI_API_KEY: OPENAI_KEY });
-    const askModel = createAskModel({ model: createLanguageModel(config), costs, prices: loadPrices(undefined) });
+    const model = createLanguageModel(config);
+    const askModel = createAskModel({ costs, prices: loadPrices(undefined) });
     // A call of some five minutes: providers cache from 1,024 tokens on, which a sample of one minute does not reach.
     const script = SAMPLE_CALLS.find(({ scenario }) => scenario === 'good_lead')!.script!;
     const turns = Array.from({ length: 4 }, () => script).flat();
     const transcript: Transcript = { callId: call.callId, durationMs: 300_000, provider: 'test', model: 'test', speakersBy: 'channel', speakers: ['customer', 'agent'], turns, usage: { requests: 0 } };
 
-    const analysis = await new MockActivityEnvironment().run<[], ModelAnswer<'analysis'>, () => Promise<ModelAnswer<'analysis'>>>(() => askModel({ call, step: 'analysis', transcript, task: analysisTask(DEFAULT_RUBRIC), part: 'analysis' }));
-    const facts = await new MockActivityEnvironment().run<[], ModelAnswer<'facts'>, () => Promise<ModelAnswer<'facts'>>>(() => askModel({ call, step: 'crm', transcript, task: factsTask(), part: 'facts' }));
+    const analysis = await new MockActivityEnvironment().run<[], ModelAnswer<'analysis'>, () => Promise<ModelAnswer<'analysis'>>>(() => askModel({ call, model, step: 'analysis', transcript, task: analysisTask(DEFAULT_RUBRIC), part: 'analysis' }));
+    const facts = await new MockActivityEnvironment().run<[], ModelAnswer<'facts'>, () => Promise<ModelAnswer<'facts'>>>(() => askModel({ call, model, step: 'crm', transcript, task: factsTask(), part: 'facts' }));
 
     expect(analysis.usage.cachedInputTokens).toBe(0);
     expect(facts.usage.cachedInputTokens).toBeGreaterThanOrEqual(1_024);

@@ -16,7 +16,7 @@ import { createTranscriptionActivities } from '../../src/activities/transcriptio
 import type { AudioPart } from '../../src/adapters/audio/audio.ts';
 import { createFfmpegAudio } from '../../src/adapters/audio/ffmpeg.ts';
 import { createFolderStore } from '../../src/adapters/objects/folder.ts';
-import { createTranscriber } from '../../src/adapters/stt/registry.ts';
+import { createTranscriber, transcribers } from '../../src/adapters/stt/registry.ts';
 import type { Transcriber } from '../../src/adapters/stt/transcriber.ts';
 import { loadConfig } from '../../src/config.ts';
 import { createCalls } from '../../src/db/calls.ts';
@@ -27,6 +27,7 @@ import { recordingKey, transcriptKey } from '../../src/domain/ids.ts';
 import { toTurns, type Transcript } from '../../src/domain/transcript.ts';
 import { loadPrices } from '../../src/prices.ts';
 import { complete } from '../support/config.ts';
+import { testProviders } from '../support/providers.ts';
 import { ffmpegPath, ledgerOf } from '../support/sandbox.ts';
 
 /** Real audio through the real ffmpeg, up to the transcript. */
@@ -232,7 +233,7 @@ describe('a long call through the transcription step', () => {
       costs: createCosts(db),
       objects,
       audio,
-      transcriber: { ...transcriber, limits: { ...transcriber.limits, ...limits } },
+      providers: testProviders(db, config, { ...transcribers, create: () => ({ ...transcriber, limits: { ...transcriber.limits, ...limits } }) }),
       projects: createProjects(db),
       prices: loadPrices(undefined),
     });

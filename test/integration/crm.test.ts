@@ -10,7 +10,6 @@ import { createAskModel } from '../../src/activities/ask-model.ts';
 import { createCrmActivities } from '../../src/activities/crm.ts';
 import { createFactExtraction } from '../../src/activities/crm-facts.ts';
 import { createSalesforce } from '../../src/adapters/crm/salesforce.ts';
-import { createLanguageModel } from '../../src/adapters/llm/registry.ts';
 import { createFolderStore } from '../../src/adapters/objects/folder.ts';
 import type { ObjectStore } from '../../src/adapters/objects/object-store.ts';
 import { loadConfig } from '../../src/config.ts';
@@ -28,6 +27,7 @@ import type { Transcript } from '../../src/domain/transcript.ts';
 import { loadPrices } from '../../src/prices.ts';
 import { complete } from '../support/config.ts';
 import { addRecord, failureOf, recordsOf, requestsOf } from '../support/salesforce.ts';
+import { testProviders } from '../support/providers.ts';
 import { addFaults, clearFaults, ledgerOf, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 
 let folder: string;
@@ -60,8 +60,8 @@ beforeEach(async () => {
   await sandbox?.stop();
   sandbox = await startTestSandbox(join(folder, `sandbox-${made}`));
   const config = loadConfig({ ...complete, ...sandbox.env });
-  const askModel = createAskModel({ model: createLanguageModel(config), costs: createCosts(db), prices: loadPrices(undefined) });
-  activities = createCrmActivities({ calls, effects, projects, objects, crm: createSalesforce(config), extractFacts: createFactExtraction({ calls, objects, askModel }) });
+  const askModel = createAskModel({ costs: createCosts(db), prices: loadPrices(undefined) });
+  activities = createCrmActivities({ calls, effects, projects, objects, crm: createSalesforce(config), extractFacts: createFactExtraction({ calls, objects, providers: testProviders(db, config), askModel }) });
   await projects.saveSettings('default', SETTINGS);
 });
 afterAll(() => sandbox?.stop());

@@ -22,12 +22,13 @@ const SYSTEM = 'pyannoteAI';
  * crash between the job's acceptance and the note leaves it unfound, since jobs cannot be looked up by what
  * they were given. Results are kept for a day: a job that is gone is made, and paid, again.
  */
-const createPyannoteDiarizer = ({ baseUrl, apiKey, model, timeoutMs, only }: ProviderConfig): Diarizer => {
+const createPyannoteDiarizer = ({ baseUrl, apiKey, model, timeoutMs, only, outside }: ProviderConfig): Diarizer => {
   const ask = async <S extends z.ZodType>(schema: S, path: string, { body, ...request }: Pick<HttpRequest, 'doing' | 'signal'> & { body?: object; timeoutMs?: number }): Promise<z.output<S>> => {
     const answer = await sendForJson({
       system: SYSTEM,
       url: new URL(`${baseUrl}${path}`),
       only,
+      outside,
       timeoutMs,
       ...request,
       ...(body ? { method: 'POST', body: JSON.stringify(body) } : {}),
@@ -44,7 +45,7 @@ const createPyannoteDiarizer = ({ baseUrl, apiKey, model, timeoutMs, only }: Pro
     const media = `media://aftercall/${randomUUID()}`;
     const { url } = await ask(MediaSchema, '/v1/media/input', { doing: 'Asking where to upload a recording', body: { url: media }, signal });
     // The address is signed; the key stays here.
-    const stored = await send({ system: SYSTEM, doing: 'Uploading a recording', url: new URL(url), only, method: 'PUT', headers: { 'content-type': 'application/octet-stream' }, body: await openAsBlob(path), signal, timeoutMs });
+    const stored = await send({ system: SYSTEM, doing: 'Uploading a recording', url: new URL(url), only, outside, method: 'PUT', headers: { 'content-type': 'application/octet-stream' }, body: await openAsBlob(path), signal, timeoutMs });
     await stored.body?.cancel();
     const { jobId } = await ask(JobCreatedSchema, '/v1/diarize', { doing: 'Starting a diarisation', body: { url: media, model, exclusive: true }, signal });
     await job?.note(jobId);

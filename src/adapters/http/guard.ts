@@ -2,6 +2,8 @@ import { lookup } from 'node:dns/promises';
 import { request as requestHttp, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { isIP } from 'node:net';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import type { Config } from '../../config.ts';
 import { AftercallError } from '../../domain/errors.ts';
 import { type HostList, mayBeNamed, specialKindOf } from './hosts.ts';
@@ -12,7 +14,8 @@ export type Fetch = (url: URL, init: FetchInit) => Promise<Response>;
 export interface FetchInit {
   method: string;
   headers: Record<string, string>;
-  body?: string | undefined;
+  /** A `Blob` is read while it is sent. */
+  body?: string | Blob | undefined;
   signal: AbortSignal;
 }
 
@@ -138,6 +141,24 @@ export const fetchWithin =
     return fetch(input, { ...init, redirect: 'manual' });
   };
 
+/** The same for an address that a project's administrator has set: checked and looked up by the guard at every request. */
+export const fetchThrough =
+  (guard: Guard): typeof fetch =>
+  async (input, init) => {
+    if (input instanceof Request) throw new TypeError('Give the address and what to send apart.');
+    // A form becomes what it is sent as, with its boundary.
+    const { headers, body } = init?.body instanceof FormData ? await formOf(init) : { headers: new Headers(init?.headers), body: init?.body };
+    if (body !== undefined && body !== null && typeof body !== 'string' && !(body instanceof Blob)) throw new TypeError('Only text, files and forms can be sent through the guard.');
+    return guard.fetch(guard.parse(input.toString()), { method: init?.method ?? 'GET', headers: Object.fromEntries(headers), body: body ?? undefined, signal: init?.signal ?? new AbortController().signal });
+  };
+
+const formOf = async ({ headers: given, body: form }: RequestInit): Promise<{ headers: Headers; body: Blob }> => {
+  const sent = new Response(form);
+  const headers = new Headers(given);
+  headers.set('content-type', sent.headers.get('content-type')!);
+  return { headers, body: await sent.blob() };
+};
+
 /** Whether a URL leads to one of the only hosts that may be reached, if there are such. @throws URL_REFUSED when it leads nowhere */
 export const isWithin = (only: HostList | undefined, url: URL): boolean => {
   if (!only) return true;
@@ -188,7 +209,7 @@ const exchange = (url: URL, { method, headers, body, signal }: FetchInit, addres
     const options: RequestOptions = {
       method,
       // A compressed body could not be continued from an offset, nor its size be known.
-      headers: { 'accept-encoding': 'identity', 'user-agent': 'aftercall', ...headers, ...(body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }) },
+      headers: { 'accept-encoding': 'identity', 'user-agent': 'aftercall', ...headers, ...(body === undefined ? {} : { 'content-length': typeof body === 'string' ? Buffer.byteLength(body) : body.size }) },
       agent: false,
       signal,
       lookup: (_name, { all }, callback) => {
@@ -209,7 +230,8 @@ const exchange = (url: URL, { method, headers, body, signal }: FetchInit, addres
         reject(error);
       }
     });
-    request.end(body);
+    if (body instanceof Blob) pipeline(Readable.fromWeb(body.stream()), request).catch((error: unknown) => request.destroy(error instanceof Error ? error : undefined));
+    else request.end(body);
   });
 
 /** A look-up cannot be cancelled, but nobody has to wait for it. */

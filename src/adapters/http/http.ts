@@ -1,5 +1,5 @@
 import { AftercallError, type ErrorCode, isAftercallError, messageOf } from '../../domain/errors.ts';
-import { fetchWithin, type Guard, NotConnected } from './guard.ts';
+import { fetchThrough, fetchWithin, type Guard, NotConnected } from './guard.ts';
 import type { HostList } from './hosts.ts';
 import { retryAfterMs } from './retry-after.ts';
 
@@ -34,6 +34,8 @@ export interface Refusal {
 export interface RequestToOurs extends Request {
   url: URL;
   only: HostList | undefined;
+  /** Where a project's administrator has set the address, and not the installation: it is checked before each request. */
+  outside?: Guard | undefined;
   /** A `Blob` of a file is read while it is sent, and says how long it is. */
   body?: string | Blob;
   guard?: never;
@@ -107,7 +109,7 @@ const exchange = async (request: HttpRequest): Promise<Response> => {
   const timer = setTimeout(() => timeout.abort(), timeoutMs);
   const init = { method, headers, signal: AbortSignal.any([signal, timeout.signal]) };
   try {
-    return await (request.guard ? request.guard.fetch(request.guard.parse(request.url), { ...init, body: request.body }) : fetchWithin(request.only)(request.url, { ...init, body: request.body ?? null }));
+    return await (request.guard ? request.guard.fetch(request.guard.parse(request.url), { ...init, body: request.body }) : (request.outside ? fetchThrough(request.outside) : fetchWithin(request.only))(request.url, { ...init, body: request.body ?? null }));
   } catch (error) {
     if (isAftercallError(error)) throw error.code === 'URL_REFUSED' ? new AftercallError(error.code, `${request.doing} failed: ${error.message}`, { advice: error.advice, outcome: error.outcome }) : error;
     signal.throwIfAborted();

@@ -9,10 +9,10 @@ import type { Completion, CompletionRequest, LanguageModel } from './language-mo
 const DOING = 'Asking the language model';
 
 /** Chat completions in JSON, at OpenAI or any server that speaks its API: each is asked for what it can do. */
-const createOpenAIModel = ({ baseUrl, apiKey, model, timeoutMs, appUrl, only, capabilities = OPENAI_COMPATIBILITY.openai }: ProviderConfig): LanguageModel => {
+const createOpenAIModel = ({ baseUrl, apiKey, model, timeoutMs, appUrl, only, outside, capabilities = OPENAI_COMPATIBILITY.openai }: ProviderConfig): LanguageModel => {
   // Gateways that tell what a request cost also list who sent it; nobody else is told.
   const headers: Record<string, string> = capabilities.usage === 'cost' ? { 'x-title': 'Aftercall', ...(appUrl ? { 'http-referer': appUrl } : {}) } : {};
-  const client = openAIClient({ baseUrl, apiKey, timeoutMs, only, headers });
+  const client = openAIClient({ baseUrl, apiKey, timeoutMs, only, outside, headers });
   const name = providerName(baseUrl);
   return {
     name,

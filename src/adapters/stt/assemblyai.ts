@@ -22,13 +22,14 @@ type Answer = z.output<typeof TranscriptSchema>;
  * after. Another try after a crash goes on with the ID; with the address alone it finds the transcript of
  * that upload in the account's list. Nothing is transcribed twice. Samples of known speakers are not taken.
  */
-const createAssemblyAITranscriber = ({ baseUrl, apiKey, model, timeoutMs, only, language: usualLanguage }: ProviderConfig): Transcriber => {
+const createAssemblyAITranscriber = ({ baseUrl, apiKey, model, timeoutMs, only, outside, language: usualLanguage }: ProviderConfig): Transcriber => {
   const lookTimeoutMs = Math.min(timeoutMs, LOOK_TIMEOUT_MS);
   const ask = async <S extends z.ZodType>(schema: S, path: string, request: Pick<RequestToOurs, 'doing' | 'signal' | 'method' | 'headers' | 'body' | 'timeoutMs'>): Promise<z.output<S>> => {
     const answer = await sendForJson({
       system: 'AssemblyAI',
       url: new URL(`${baseUrl}${path}`),
       only,
+      outside,
       timeoutMs,
       ...request,
       // No "Bearer".

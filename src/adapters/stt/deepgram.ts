@@ -18,7 +18,7 @@ const MEDIA_TYPES: Record<string, string> = { '.ogg': 'audio/ogg', '.wav': 'audi
  * It has no key for repeated requests and nothing to ask for a lost answer by: after a crash the request
  * is made, and paid, again. Samples of known speakers are not taken.
  */
-const createDeepgramTranscriber = ({ baseUrl, apiKey, model, timeoutMs, only, language: usualLanguage }: ProviderConfig): Transcriber => ({
+const createDeepgramTranscriber = ({ baseUrl, apiKey, model, timeoutMs, only, outside, language: usualLanguage }: ProviderConfig): Transcriber => ({
   name: 'deepgram',
   model,
   limits: LIMITS,
@@ -38,6 +38,7 @@ const createDeepgramTranscriber = ({ baseUrl, apiKey, model, timeoutMs, only, la
       doing: 'Transcribing',
       url,
       only,
+      outside,
       method: 'POST',
       headers: { authorization: `Token ${apiKey}`, 'content-type': MEDIA_TYPES[extname(path).toLowerCase()] ?? 'application/octet-stream', accept: 'application/json' },
       body: await openAsBlob(path),

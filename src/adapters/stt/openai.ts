@@ -25,12 +25,12 @@ const OTHER_MODEL: ModelFacts = { format: 'verbose_json', maxSeconds: 7_200 };
 const MAX_BYTES = 24 * 1024 * 1024;
 
 /** Transcription through OpenAI's API shape, at OpenAI or any server that speaks it. */
-const createOpenAITranscriber = ({ baseUrl, apiKey, model, timeoutMs, only, language: usualLanguage, capabilities = OPENAI_COMPATIBILITY.openai }: ProviderConfig): Transcriber => {
+const createOpenAITranscriber = ({ baseUrl, apiKey, model, timeoutMs, only, outside, language: usualLanguage, capabilities = OPENAI_COMPATIBILITY.openai }: ProviderConfig): Transcriber => {
   const facts = MODELS[model] ?? OTHER_MODEL;
   const { transcriptionFormats: formats } = capabilities;
   // What the model is best at, if the server knows it; else the best that the server knows. Speakers only from a model that tells them.
   const format = formats.includes(facts.format) ? facts.format : formats.find((known) => known !== 'diarized_json');
-  const client = openAIClient({ baseUrl, apiKey, timeoutMs, only });
+  const client = openAIClient({ baseUrl, apiKey, timeoutMs, only, outside });
   const name = providerName(baseUrl);
 
   const request = async ({ path, language = usualLanguage, knownSpeakers = [], wordTimes = false, signal }: TranscribeAudio, asked: TranscriptionFormat) =>

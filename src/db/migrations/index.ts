@@ -4,6 +4,7 @@ import * as encryptionKeys from './0002-encryption-keys.ts';
 import * as accounts from './0003-accounts.ts';
 import * as audit from './0004-audit.ts';
 import * as budgets from './0005-budgets.ts';
+import * as presets from './0006-presets.ts';
 import * as staging from './0009-staging.ts';
 import * as quality from './0013-quality.ts';
 import * as settings from './0014-settings.ts';
@@ -15,6 +16,7 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0003-accounts': accounts,
   '0004-audit': audit,
   '0005-budgets': budgets,
+  '0006-presets': presets,
   '0009-staging': staging,
   '0013-quality': quality,
   '0014-settings': settings,
