@@ -3,8 +3,10 @@ import { ASSEMBLYAI_KEY } from './assemblyai/server.ts';
 import { DEEPGRAM_KEY } from './deepgram/server.ts';
 import { OPENAI_KEY } from './openai/server.ts';
 import { PYANNOTE_KEY } from './pyannote/server.ts';
+import { RECEIVER_SECRETS } from './receiver/server.ts';
 import { MANAGED_ACCOUNTS_OWNER } from './salesforce/seed.ts';
 import { SALESFORCE_CLIENT } from './salesforce/server.ts';
+import { TELEGRAM_BOT } from './telegram/server.ts';
 import { WEBEX_CLIENT } from './webex/server.ts';
 
 /** The stand-ins, and where each listens. */
@@ -65,8 +67,14 @@ export const CHOICES: { [Name in keyof ChoiceUrls]: (url: string) => Record<stri
 /** Links into the stand-ins lead to this machine, where links from outside may lead nowhere else. */
 export const outboundTo = (urls: SandboxUrls): string => Object.values(urls as unknown as Record<string, string>).map((url) => new URL(url).host).join(',');
 
-/** Messages stay in the house, too. */
+/** Messages stay in the house, too: nobody's bot is given these addresses, and no stand-in's bot to Telegram itself. */
 export const messagesTo = ({ telegram }: SandboxUrls): Record<string, string> => (telegram ? { TELEGRAM_BASE_URL: telegram } : {});
+
+/** What has everything that can be told told to the stand-ins. */
+export const tellingTo = ({ telegram, receiver }: SandboxUrls): Record<string, string> => ({
+  ...(telegram ? { TELEGRAM_BASE_URL: telegram, TELEGRAM_BOT_TOKEN: TELEGRAM_BOT.token, TELEGRAM_RUNS_CHAT: TELEGRAM_BOT.chats.team, TELEGRAM_ALERTS_CHAT: TELEGRAM_BOT.chats.alerts } : {}),
+  ...(receiver ? { WEBHOOK_URL: `${receiver}/hooks/aftercall`, WEBHOOK_SECRETS: RECEIVER_SECRETS[0] } : {}),
+});
 
 /** All that are needed, together. */
 export const sandboxSettings = (urls: SandboxUrls): Record<string, string> =>

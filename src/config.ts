@@ -5,7 +5,7 @@ import { OPENAI_COMPATIBILITIES } from './adapters/openai-capabilities.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
 import { QUEUES } from './domain/activities.ts';
 import { messageOf } from './domain/errors.ts';
-import type { Pace } from './domain/messages.ts';
+import type { MessagePace, Pace } from './domain/messages.ts';
 import { DEFAULT_SETTINGS, type ProjectSettings } from './domain/settings.ts';
 
 /**
@@ -24,7 +24,10 @@ const duration = z
   .regex(/^\d+(s|m|h|d)$/, 'must be a whole number followed by s, m, h or d, e.g. 15m')
   .transform((value) => Number.parseInt(value, 10) * { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[value.at(-1) as 's' | 'm' | 'h' | 'd']);
 
+const chat = z.string().regex(/^(-?\d{1,20}|@[A-Za-z]\w{3,31})$/, 'must be a chat ID (digits, groups with a minus) or @channel');
 const someTime = duration.refine((ms) => ms > 0, 'must be longer than nothing');
+/** As Standard Webhooks writes them: `whsec_` and base64 of 24 bytes or more. */
+const webhookSecrets = text.transform((value) => value.split(',').map((secret) => secret.trim())).refine((secrets) => secrets.length <= 2 && secrets.every((secret) => /^whsec_[A-Za-z0-9+/]{32,}={0,2}$/.test(secret)), 'must be one or two secrets of the form whsec_… with 24 bytes or more in base64, comma-separated');
 const hosts = text.transform((value, context): HostList => {
   try {
     return parseHostList(value);
@@ -159,7 +162,7 @@ export const SETTINGS = {
   TEMPORAL_UI_URL: setting(url, { group: 'API and worker', about: "Temporal's UI: linked to, and allowed to use the codec endpoint.", optional: true }),
   WORKER_HEALTH_PORT: setting(port, { group: 'API and worker', about: 'Health and readiness of the worker.', default: '8081' }),
   WORKER_METRICS_PORT: setting(port, { group: 'API and worker', about: 'Prometheus metrics of the Temporal SDK.', default: '9464' }),
-  WORKER_QUEUES: setting(text, { group: 'API and worker', about: 'Which queues this process serves, comma-separated: workflows, recordings, llm, crm.', default: 'workflows,recordings,llm,crm' }),
+  WORKER_QUEUES: setting(text, { group: 'API and worker', about: 'Which queues this process serves, comma-separated: workflows, recordings, llm, crm, messages.', default: 'workflows,recordings,llm,crm,messages' }),
   WORKFLOW_BUNDLE: setting(text, { group: 'API and worker', about: 'Bundle of the workflows made by `npm run build`; default: bundle at start.', optional: true }),
   SHUTDOWN_GRACE: setting(duration, { group: 'API and worker', about: 'How long running activities may go on after SIGTERM.', default: '25s' }),
   MAX_RECORDING_MB: setting(whole, { group: 'API and worker', about: 'Larger recordings are refused.', default: '500' }),
@@ -182,6 +185,16 @@ export const SETTINGS = {
   }),
   OUTBOUND_ONLY: setting(hosts, { group: 'Outbound', about: 'On-premise mode: the only hosts that may be reached at all, in the same form. Every address in these settings has to be among them.', optional: true }),
   TELEGRAM_BASE_URL: setting(url, { group: 'Outbound', about: 'Telegram Bot API, or a server of your own that speaks it (which OUTBOUND_ALLOW has to name).', default: 'https://api.telegram.org' }),
+
+  TELEGRAM_BOT_TOKEN: setting(z.string().regex(/^\d+:[\w-]+$/, 'must be digits, a colon and letters, as @BotFather shows it'), { group: 'Messages', about: 'Bot that messages of all projects are sent by. Without it, none are.', optional: true, secret: true }),
+  TELEGRAM_RUNS_CHAT: setting(chat, { group: 'Messages', about: 'Chat that is told when a run has found new calls and its report is written.', optional: true }),
+  TELEGRAM_ALERTS_CHAT: setting(chat, { group: 'Messages', about: 'Chat that is told of low scores.', optional: true }),
+  WEBHOOK_URL: setting(url, { group: 'Messages', about: 'Where events are posted, signed as Standard Webhooks says.', optional: true }),
+  WEBHOOK_SECRETS: setting(webhookSecrets, { group: 'Messages', about: 'What they are signed with: `whsec_…`, and the one before while it is being replaced.', optional: true, secret: true }),
+  MESSAGE_ATTEMPTS: setting(whole, { group: 'Messages', about: 'Tries of a message before it counts as failed and waits for a person.', default: '12' }),
+  MESSAGE_FIRST_RETRY: setting(someTime, { group: 'Messages', about: 'Wait before the second try; four times as long from try to try.', default: '5s' }),
+  MESSAGE_MAX_RETRY: setting(someTime, { group: 'Messages', about: 'Longest wait between tries, unless the target asks for more.', default: '8h' }),
+  REPORT_LINK_TTL: setting(someTime, { group: 'Messages', about: "How long a link to a call's report in notes and messages shows it without signing in.", default: '30d' }),
 
   INGEST_EVERY: setting(someTime, { group: 'Schedule', about: 'How often a window is read. Ignored with INGEST_CRON.', default: '15m' }),
   INGEST_CRON: setting(cron, { group: 'Schedule', about: 'Cron expression instead of an interval, in UTC.', optional: true }),
@@ -207,6 +220,8 @@ export const SETTINGS = {
   DAILY_BUDGET: setting(z.coerce.number().min(0), { group: 'Project', about: 'Most that one UTC day may cost, in US dollars; 0 is no limit. Calls wait at the limit and go on the next day, or when it is raised.', default: '0' }),
   CALL_BUDGET: setting(z.coerce.number().min(0), { group: 'Project', about: 'Most that one call may cost, in US dollars; 0 is no limit.', default: '0' }),
   PASS_PERCENT: setting(z.coerce.number().min(0).max(100), { group: 'Project', about: 'Score at which a call passes.', default: String(DEFAULT_SETTINGS.passPercent) }),
+  LOW_SCORE_THRESHOLD: setting(z.coerce.number().min(0).max(100), { group: 'Project', about: 'Calls that score less are told of; 0 is none.', default: String(DEFAULT_SETTINGS.lowScoreThreshold) }),
+  CRM_NOTES: setting(flag, { group: 'Project', about: 'Note score, summary and a link to the report in the CRM.', default: 'true' }),
 } as const satisfies Record<string, Setting>;
 
 type Settings = typeof SETTINGS;
@@ -280,6 +295,8 @@ const crossChecks = (config: Partial<Config>): string[] => {
   if (config.STT_PROVIDER && config.STT_PROVIDER !== 'openai' && !config.STT_API_KEY) problems.push(`STT_API_KEY is not set, but STT_PROVIDER is ${config.STT_PROVIDER}. The key of OpenAI is not sent to others.`);
   if (config.DIARIZATION_PROVIDER && !config.DIARIZATION_API_KEY) problems.push(`DIARIZATION_API_KEY is not set, but DIARIZATION_PROVIDER is ${config.DIARIZATION_PROVIDER}.`);
   problems.push(...unreachable(config));
+  for (const name of ['TELEGRAM_RUNS_CHAT', 'TELEGRAM_ALERTS_CHAT'] as const) if (config[name] && !config.TELEGRAM_BOT_TOKEN) problems.push(`TELEGRAM_BOT_TOKEN is not set, but ${name} is. ${SETTINGS.TELEGRAM_BOT_TOKEN.about}`);
+  if (Boolean(config.WEBHOOK_URL) !== Boolean(config.WEBHOOK_SECRETS)) problems.push('WEBHOOK_URL and WEBHOOK_SECRETS go together: events are never sent unsigned.');
   const unknown = (config.WORKER_QUEUES ?? '').split(',').map((name) => name.trim()).filter((name) => name !== '' && !(QUEUES as readonly string[]).includes(name));
   if (unknown.length > 0) problems.push(`WORKER_QUEUES names ${unknown.map((name) => `"${name}"`).join(', ')}, but there are only ${QUEUES.join(', ')}.`);
   try {
@@ -312,6 +329,8 @@ const unreachable = (config: Partial<Config>): string[] => {
     DIARIZATION_BASE_URL: config.DIARIZATION_BASE_URL,
     SFDC_URL: config.SFDC_URL,
     AMOCRM_BASE_URL: config.AMOCRM_BASE_URL,
+    TELEGRAM_BASE_URL: config.TELEGRAM_BOT_TOKEN && config.TELEGRAM_BASE_URL,
+    WEBHOOK_URL: config.WEBHOOK_URL,
     AWS_ENDPOINT_URL: config.AWS_ENDPOINT_URL,
     S3_BUCKET: config.S3_BUCKET && aws(`${config.S3_BUCKET}.s3`),
     GLUE_DATABASE: config.S3_BUCKET && aws('glue'),
@@ -347,7 +366,17 @@ export const projectSettings = (config: Config): Partial<ProjectSettings> => ({
   dailyBudgetMicroUsd: Math.round(config.DAILY_BUDGET * 1e6),
   callBudgetMicroUsd: Math.round(config.CALL_BUDGET * 1e6),
   passPercent: config.PASS_PERCENT,
+  lowScoreThreshold: config.LOW_SCORE_THRESHOLD,
+  crmNotes: config.CRM_NOTES,
+  runsChat: config.TELEGRAM_RUNS_CHAT ?? '',
+  alertsChat: config.TELEGRAM_ALERTS_CHAT ?? '',
 });
+
+/** How people reach the API. */
+export const publicUrl = (config: Pick<Config, 'API_PUBLIC_URL' | 'API_HOST' | 'API_PORT'>): string => config.API_PUBLIC_URL ?? `http://${config.API_HOST}:${config.API_PORT}`;
+
+/** How messages are retried. */
+export const messagePaceOf = (config: Config): MessagePace => ({ attempts: config.MESSAGE_ATTEMPTS, firstRetryMs: config.MESSAGE_FIRST_RETRY, maxRetryMs: config.MESSAGE_MAX_RETRY });
 
 /** How steps are timed and retried. */
 export const paceOf = (config: Config): Pace => ({

@@ -1,6 +1,7 @@
 import type { Client, DataConverter } from '@temporalio/client';
 import { createAccessTokens } from './accounts/access-tokens.ts';
 import { type Accounts, createAccounts } from './accounts/accounts.ts';
+import { createReportLinks, type ReportLinks } from './accounts/report-links.ts';
 import { createAnalysisActivities } from './activities/analysis.ts';
 import { createAskModel } from './activities/ask-model.ts';
 import { createCrmActivities } from './activities/crm.ts';
@@ -10,7 +11,9 @@ import { createDeskActivities } from './activities/desk.ts';
 import type { Activities } from './activities/index.ts';
 import { createIngestActivities } from './activities/ingest.ts';
 import { createProviders } from './activities/providers.ts';
+import { createMessageActivities, type TargetsOf } from './activities/messages.ts';
 import { createMetadataActivities } from './activities/metadata.ts';
+import { createPublishing, type Publishing } from './activities/publish.ts';
 import { createRecordingActivities } from './activities/recording.ts';
 import { createReportActivities } from './activities/report.ts';
 import { createTranscriptionActivities } from './activities/transcription.ts';
@@ -24,6 +27,7 @@ import type { ObjectStore } from './adapters/objects/object-store.ts';
 import { createObjectStore } from './adapters/objects/registry.ts';
 import { createAmoCrmSession } from './adapters/amocrm/session.ts';
 import { createCallNotes, type CallNotesOf } from './adapters/notes/registry.ts';
+import { createNotifiers, type Notifiers } from './adapters/notify/registry.ts';
 import { createSources, type Sources } from './adapters/sources/registry.ts';
 import { speechChoice, transcribers } from './adapters/stt/registry.ts';
 import { createWarehouse } from './adapters/warehouse/registry.ts';
@@ -31,9 +35,10 @@ import { type BudgetRelease, createBudgetRelease } from './client/budget-release
 import { type BulkClient, createBulkClient } from './client/bulk.ts';
 import { type CallsClient, createCallsClient } from './client/calls.ts';
 import { createIntake, type Intake } from './client/intake.ts';
+import { createMessagesClient, type MessagesClient } from './client/messages.ts';
 import { createSchedules, type Schedules } from './client/schedules.ts';
 import { connectTemporal, ensureSearchAttributes } from './client/temporal.ts';
-import { amoCrmConfig, type Config, paceOf, projectSettings } from './config.ts';
+import { amoCrmConfig, type Config, messagePaceOf, paceOf, projectSettings, publicUrl } from './config.ts';
 import { DEFAULT_PROJECT } from './domain/ids.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
 import { dataConverter } from './crypto/payload-codec.ts';
@@ -46,7 +51,9 @@ import { createCredentials } from './db/credentials.ts';
 import { type Database, migrate, openDatabase } from './db/database.ts';
 import { createEffects, type Effects } from './db/effects.ts';
 import { createPresets, type Presets } from './db/presets.ts';
+import { createMessages, type Messages } from './db/messages.ts';
 import { createProjects, type Projects } from './db/projects.ts';
+import { createPublications } from './db/publications.ts';
 import { createQuality, type Quality } from './db/quality.ts';
 import { createRuns, type Runs } from './db/runs.ts';
 import { createSessions } from './db/sessions.ts';
@@ -74,6 +81,12 @@ export interface Wiring {
   objects: ObjectStore;
   sources: Sources;
   callNotes: CallNotesOf;
+  messages: Messages;
+  messagesClient: MessagesClient;
+  notifiers: Notifiers;
+  targetsOf: TargetsOf;
+  publishing: Publishing;
+  reportLinks: ReportLinks;
   temporal: Client;
   converter: DataConverter;
   callsClient: CallsClient;
@@ -113,13 +126,37 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
     const credentials = createCredentials(db, keyRing);
     const amoCrm = amoCrmConfig(config);
     const amocrm = amoCrm && createAmoCrmSession({ config: amoCrm, credentials });
+    const effects = createEffects(db);
+    const callNotes = createCallNotes({ config, amocrm });
+    const messages = createMessages(db);
+    const messagesClient = createMessagesClient({ client: temporal, pace: messagePaceOf(config) });
+    const notifiers = createNotifiers(config);
+    const targetsOf = targetsFrom(config);
+    const reportLinks = createReportLinks({ keyRing, publicUrl: publicUrl(config), ttlMs: config.REPORT_LINK_TTL });
     return {
       config,
       log,
       db,
       calls,
       runs: createRuns(db),
-      effects: createEffects(db),
+      effects,
+      messages,
+      messagesClient,
+      notifiers,
+      targetsOf,
+      reportLinks,
+      publishing: createPublishing({
+        calls,
+        effects,
+        messages,
+        publications: createPublications(db),
+        projects,
+        notifiers,
+        targetsOf,
+        callNotesFor: () => callNotes,
+        messagesClient,
+        reportLink: (call) => reportLinks.make(call).url,
+      }),
       costs,
       quality: createQuality(db),
       projects,
@@ -127,7 +164,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       accounts,
       objects,
       sources: createSources({ config, credentials, amocrm }),
-      callNotes: createCallNotes({ config, amocrm }),
+      callNotes,
       temporal,
       converter,
       callsClient,
@@ -147,8 +184,16 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
   }
 };
 
+/** Telegram's bot serves every project, each with chats of its own; the webhook of the settings is the default project's. */
+const targetsFrom =
+  (config: Config): TargetsOf =>
+  async (project) => ({
+    ...(config.TELEGRAM_BOT_TOKEN ? { telegram: { botToken: config.TELEGRAM_BOT_TOKEN } } : {}),
+    ...(config.WEBHOOK_URL && config.WEBHOOK_SECRETS && project === DEFAULT_PROJECT ? { webhook: { url: config.WEBHOOK_URL, secrets: config.WEBHOOK_SECRETS } } : {}),
+  });
+
 /** Makes the activities with the adapters that they need. */
-export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, objects, sources, callsClient, bulkRulings, intake, budgetRelease }: Wiring): Activities => {
+export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, objects, sources, callsClient, bulkRulings, intake, budgetRelease, messages, notifiers, targetsOf, publishing }: Wiring): Activities => {
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
   const providers = createProviders({
@@ -164,10 +209,10 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
   return {
     workflows: {
       ...createMetadataActivities({ calls, objects, catalog, projects }),
-      ...createDeskActivities({ calls, costs, runs, quality, projects, objects }),
+      ...createDeskActivities({ calls, costs, runs, quality, projects, objects, publishing }),
       ...createIngestActivities({ sources, calls, runs, intake, release: budgetRelease, client: callsClient }),
       ...createBulkActivities({ calls, bulkRulings, client: callsClient }),
-      ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), log }),
+      ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), publishing, log }),
     },
     recordings: createRecordingActivities({ sources, objects, calls, projects, config }),
     llm: {
@@ -175,5 +220,6 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
       ...createAnalysisActivities({ calls, objects, projects, providers, askModel }),
     },
     crm: createCrmActivities({ calls, effects, projects, objects, crm: createCrm(config), extractFacts }),
+    messages: createMessageActivities({ messages, notifiers, targetsOf, log }),
   };
 };

@@ -47,6 +47,8 @@ const limits = (config: Config): Record<Queue, Partial<WorkerOptions>> => ({
   recordings: { maxConcurrentActivityTaskExecutions: 20, maxTaskQueueActivitiesPerSecond: config.RECORDINGS_PER_SECOND },
   llm: { maxConcurrentActivityTaskExecutions: 20, maxTaskQueueActivitiesPerSecond: config.LLM_PER_SECOND },
   crm: { maxConcurrentActivityTaskExecutions: 10, maxTaskQueueActivitiesPerSecond: config.CRM_PER_SECOND },
+  // Telegram takes 30 messages a second from a bot; slow receivers keep nobody waiting but one another.
+  messages: { maxConcurrentActivityTaskExecutions: 20, maxTaskQueueActivitiesPerSecond: 20 },
 });
 
 /** Starts a worker for each queue. @throws when Temporal cannot be reached */

@@ -5,15 +5,15 @@ import { parseHtml } from './html.ts';
 /** The bot that this stand-in knows, and the chats that it is or was in. */
 export const TELEGRAM_BOT = {
   token: '100000001:sandbox-telegram-bot-token-0000000',
-  chats: { team: '-1001000000001', person: '200000001', blocked: '200000002', removed: '-1001000000003', upgraded: '-4000000004', upgradedTo: '-1001000000004' },
+  chats: { team: '-1001000000001', alerts: '-1001000000002', person: '200000001', blocked: '200000002', removed: '-1001000000003', upgraded: '-4000000004', upgradedTo: '-1001000000004' },
 };
 
 const MAX_TEXT = 4_096;
 
 /**
- * A stand-in for Telegram's Bot API: `sendMessage`.
+ * A stand-in for Telegram's Bot API: `sendMessage` and `editMessageText`.
  *
- * Sent messages are in the ledger as `message_sent`, with the text as people see it. A fault that it acts out itself:
+ * Sent messages are in the ledger as `message_sent`, with the text as people see it, and changes of them as `message_edited`. A fault that it acts out itself:
  * `too_many` with `retryAfter` in seconds.
  */
 export const startTelegram = ({ port = 0, dataFolder }: { port?: number; dataFolder?: string } = {}): Promise<SandboxServer> =>
@@ -21,7 +21,10 @@ export const startTelegram = ({ port = 0, dataFolder }: { port?: number; dataFol
     'telegram',
     ({ app, record, ledger }) => {
       const chats: Record<string, string> = TELEGRAM_BOT.chats;
-      app.post('/bot:token/sendMessage', express.json({ limit: '1mb' }), (request, response) => {
+      const answer = (messageId: number, chat: string, text: string) => ({ ok: true, result: { message_id: messageId, date: Math.floor(Date.now() / 1_000), chat: { id: Number(chat), type: chat.startsWith('-100') ? 'supergroup' : 'private' }, text } });
+      app.post('/bot:token/:method', express.json({ limit: '1mb' }), (request, response, next) => {
+        const { method } = request.params;
+        if (method !== 'sendMessage' && method !== 'editMessageText') return next();
         if (request.params.token !== TELEGRAM_BOT.token) return refuse(response, 401, 'Unauthorized');
         const fault = faultOf(response) as { kind: string; retryAfter?: number } | undefined;
         if (fault?.kind === 'too_many') return refuse(response, 429, `Too Many Requests: retry after ${fault.retryAfter}`, { retry_after: fault.retryAfter });
@@ -37,9 +40,17 @@ export const startTelegram = ({ port = 0, dataFolder }: { port?: number; dataFol
         const shown = read.text.trim();
         if (shown === '') return refuse(response, 400, 'Bad Request: message text is empty');
         if (shown.length > MAX_TEXT) return refuse(response, 400, 'Bad Request: message is too long');
+        if (method === 'editMessageText') {
+          const { message_id: edited } = request.body as { message_id?: unknown };
+          const versions = ledger().filter((entry) => entry['messageId'] === edited && entry['chatId'] === chat);
+          if (versions.length === 0) return refuse(response, 400, 'Bad Request: message to edit not found');
+          if (versions.at(-1)!['text'] === shown) return refuse(response, 400, 'Bad Request: message is not modified: specified new message content and reply markup are exactly the same as a current content and reply markup of the message');
+          record('message_edited', { messageId: edited, chatId: chat, text: shown });
+          return void response.json(answer(edited as number, chat, shown));
+        }
         const messageId = ledger().length + 1;
         record('message_sent', { messageId, chatId: chat, text: shown });
-        response.json({ ok: true, result: { message_id: messageId, date: Math.floor(Date.now() / 1_000), chat: { id: Number(chat), type: chat.startsWith('-100') ? 'supergroup' : 'private' }, text: shown } });
+        response.json(answer(messageId, chat, shown));
       });
       app.use((_request, response) => refuse(response, 404, 'Not Found'));
     },

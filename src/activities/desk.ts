@@ -9,6 +9,7 @@ import type { Step } from '../domain/steps.ts';
 import { categoryOf } from '../domain/category.ts';
 import { signal } from './context.ts';
 import { writeCallRecord } from './metadata.ts';
+import type { Publishing } from './publish.ts';
 
 interface Dependencies {
   calls: Calls;
@@ -17,33 +18,40 @@ interface Dependencies {
   quality: Quality;
   projects: Projects;
   objects: ObjectStore;
+  publishing: Pick<Publishing, 'noteCall' | 'announceCall' | 'announceAttention'>;
 }
 
-export const createDeskActivities = ({ calls, costs, runs, quality, projects, objects }: Dependencies): Pick<DeskActivities, 'deliver' | 'recordState'> => ({
+export const createDeskActivities = ({ calls, costs, runs, quality, projects, objects, publishing }: Dependencies): Pick<DeskActivities, 'deliver' | 'recordState'> => ({
   /**
-   * Brings the call's record up to date with its analysis and closes the call.
+   * Brings the call's record up to date with its analysis, notes it in the CRM, closes the call and tells of it.
    *
-   * Everything here is an upsert by key, so a repeat after a crash changes nothing.
+   * Everything here is found again by its key, so a repeat after a crash changes nothing. The call waits for the CRM,
+   * never for messages: those are written down here and carried by workflows of their own.
    */
   async deliver({ call, result, skipped, reasons = {} }) {
     await calls.beginStep(call, 'deliver');
     const version = await calls.getVersion(call);
     if (version.metadata) await writeCallRecord({ calls, objects }, call, signal());
-    if (version.analysis) {
+    const { analysis } = version;
+    if (analysis) {
       const { details } = await calls.get(call);
       const { categories } = await projects.settings(call.project);
-      await quality.keep(call, { details, category: categoryOf(categories, details), analysis: version.analysis });
+      await quality.keep(call, { details, category: categoryOf(categories, details), analysis });
     }
+    await publishing.noteCall({ call, analysis, signal: signal() });
     await calls.keepResult(call, 'deliver', { deliveredAtMs: Date.now() });
     await costs.forgetAnswers(call);
     if (version.runId) await runs.log(version.runId, 'info', 'call completed', { callId: call.callId, version: call.version, result, skipped });
     await calls.setState(call, { state: 'completed', result, ...(skipped.length > 0 ? { reason: skippedBecause(skipped, reasons) } : {}) });
+    // Last, so that whoever asks at once finds what they were told.
+    await publishing.announceCall({ call, analysis });
     return { state: 'delivered' };
   },
 
   async recordState({ call, state, step, attention, reason, drop = [] }) {
     await calls.dropResults(call, drop);
     await calls.setState(call, { state, step: step ?? null, reason, ...(attention ? { attention } : {}) });
+    if (state === 'needs_attention' && attention) await publishing.announceAttention({ call, attention });
     const { runId } = await calls.getVersion(call);
     if (!runId || state === 'processing') return;
     const level = state === 'failed' ? 'error' : state === 'needs_attention' ? 'warn' : 'info';

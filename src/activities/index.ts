@@ -4,6 +4,7 @@ import type {
   DeskActivities,
   IngestActivities,
   LlmActivities,
+  MessageActivities,
   Queue,
   RecordingActivities,
 } from '../domain/activities.ts';
@@ -14,4 +15,5 @@ export interface Activities extends Record<Queue, object> {
   recordings: RecordingActivities;
   llm: LlmActivities;
   crm: CrmActivities;
+  messages: MessageActivities;
 }

@@ -6,22 +6,27 @@ import { messageOf } from '../domain/errors.ts';
 import { logKey, reportKey } from '../domain/ids.ts';
 import { buildReport, type ExecutionReport } from '../domain/report.ts';
 import { signal } from './context.ts';
+import type { Publishing } from './publish.ts';
 
 interface Dependencies {
   runs: Runs;
   objects: ObjectStore;
   warehouse: Warehouse;
+  publishing: Pick<Publishing, 'announceRun'>;
   log: { info(fields: object, message: string): void };
 }
 
 const LOG_LINES_PER_READ = 1_000;
 
-export const createReportActivities = ({ runs, objects, warehouse, log }: Dependencies): Pick<IngestActivities, 'writeReport'> => ({
+export const createReportActivities = ({ runs, objects, warehouse, publishing, log }: Dependencies): Pick<IngestActivities, 'writeReport'> => ({
   /** Counts the run from the records and writes its report to the database, the object store and the log. */
   async writeReport({ runId, project }) {
     const run = await runs.get(project, runId);
     // A retry after the last write: the report stands.
-    if (run.state === 'completed' && run.report) return run.report;
+    if (run.state === 'completed' && run.report) {
+      await publishing.announceRun(run.report);
+      return run.report;
+    }
     await runs.setState(runId, { state: 'settling' });
 
     const report = buildReport(
@@ -42,6 +47,7 @@ export const createReportActivities = ({ runs, objects, warehouse, log }: Depend
     await uploadLog(runs, objects, { project, runId });
     await runs.complete(runId, { report, reportKey: reportKey(project, runId), logKey: logKey(project, runId) });
     log.info({ report }, 'execution report');
+    await publishing.announceRun(report);
     return report;
   },
 });

@@ -44,6 +44,8 @@ const brnFormat = z.string().min(1).max(200).superRefine((pattern, context) => {
   }
 });
 
+/** A group's ID is negative; a channel may go by its name. */
+const chat = z.string().regex(/^$|^-?\d{1,20}$|^@[A-Za-z]\w{3,31}$/, 'must be the ID of a Telegram chat, @channel, or empty');
 const microUsd = z.number().int().min(0).max(1e12);
 
 /** What each setting of a project may be; the meaning stands in `ProjectSettings`. */
@@ -70,6 +72,10 @@ export const SETTING_SHAPES = {
   passPercent: z.number().min(0).max(100),
   categories: z.array(CategoryRuleShape).max(100),
   presets: z.record(CategoryName, PresetBindingShape).refine((presets) => Object.keys(presets).length <= 100, 'must have at most 100 entries'),
+  lowScoreThreshold: z.number().min(0).max(100),
+  crmNotes: z.boolean(),
+  runsChat: chat,
+  alertsChat: chat,
 } satisfies { [K in keyof ProjectSettings]-?: z.ZodType<ProjectSettings[K]> };
 
 export const SettingsShape = z.object(SETTING_SHAPES);

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Selectable, sql } from 'kysely';
 import type { CallVersion } from '../domain/call.ts';
+import { AftercallError } from '../domain/errors.ts';
 import { type Database, json } from './database.ts';
 import type { EffectClass, EffectsTable } from './schema.ts';
 
@@ -34,10 +35,16 @@ export const effectKey = ({ project, callId, effect, target }: Omit<Effect, 'ver
   createHash('sha256').update(JSON.stringify([project, callId, effect, target])).digest('hex');
 
 export const createEffects = (db: Database) => ({
-  /** Writes the intent before the act. @returns the row as it stands: perhaps done by an earlier attempt */
+  /**
+   * Writes the intent before the act.
+   *
+   * One of class `no_key` that is planned already was left by an attempt that nobody heard of again: whether it was
+   * carried out cannot be known, so it becomes `unknown` here.
+   * @returns the row as it stands: to be carried out only when it is `planned`
+   */
   async plan(effect: Effect, intent: Record<string, unknown>): Promise<EffectRow> {
     const key = effectKey(effect);
-    await db
+    const inserted = await db
       .insertInto('effects')
       .values({
         key,
@@ -51,7 +58,9 @@ export const createEffects = (db: Database) => ({
         intent: json(intent),
       })
       .onConflict((conflict) => conflict.column('key').doNothing())
-      .execute();
+      .returning('key')
+      .executeTakeFirst();
+    if (!inserted && effect.class === 'no_key') await this.unknown(effect);
     return toEffect(await db.selectFrom('effects').selectAll().where('key', '=', key).executeTakeFirstOrThrow());
   },
 
@@ -67,6 +76,28 @@ export const createEffects = (db: Database) => ({
   /** The act was sent, its outcome cannot be known. */
   async unknown(effect: Omit<Effect, 'class'>): Promise<void> {
     await db.updateTable('effects').set({ state: 'unknown' }).where('key', '=', effectKey(effect)).where('state', '=', 'planned').execute();
+  },
+
+  /**
+   * A person has looked, and says that it is done or needs not be: no later attempt carries it out.
+   *
+   * @throws CONFLICT when it is done already, NOT_FOUND
+   */
+  async settle(project: string, callId: string, key: string, by: string): Promise<void> {
+    const settled = await db
+      .updateTable('effects')
+      .set({ state: 'done', receipt: json({ settledBy: by }), done_at: sql`now()` })
+      .where('project', '=', project)
+      .where('call_id', '=', callId)
+      .where('key', '=', key)
+      .where('state', 'in', ['planned', 'unknown'])
+      .returning('key')
+      .executeTakeFirst();
+    if (settled) return;
+    const there = (await this.list(project, callId)).some((effect) => effect.key === key);
+    throw there
+      ? new AftercallError('CONFLICT', 'This is done already: there is nothing to decide.', { advice: 'Read the call again.', outcome: 'refused' })
+      : new AftercallError('NOT_FOUND', `Call ${callId} has no effect ${key}.`, { advice: 'The call lists its effects with their keys.' });
   },
 
   async list(project: string, callId: string): Promise<EffectRow[]> {

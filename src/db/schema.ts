@@ -1,6 +1,7 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { Role } from '../domain/access.ts';
 import type { Analysis, Sentiment, Verdict } from '../domain/analysis.ts';
+import type { Content } from '../domain/announcements.ts';
 import type { BulkOutcome, RulingKind } from '../domain/bulk.ts';
 import type { Attention, CallDetails, CallResult, CallState, Direction } from '../domain/call.ts';
 import type { CostKind, PaidFor, Usage } from '../domain/cost.ts';
@@ -17,7 +18,8 @@ import type { Step } from '../domain/steps.ts';
  * The tables as Kysely sees them. The migrations create them.
  *
  * Glossary: a *call* is what the source reports; a *version* is one run of it through the pipeline; a
- * *run* is one execution of a window; an *effect* is one outward act; a *cost* is one paid request.
+ * *run* is one execution of a window; an *effect* is one outward act; a *message* is news on its way to one target;
+ * a *cost* is one paid request.
  */
 export interface Schema {
   projects: ProjectsTable;
@@ -31,6 +33,8 @@ export interface Schema {
   preset_versions: PresetVersionsTable;
   preset_tests: PresetTestsTable;
   effects: EffectsTable;
+  messages: MessagesTable;
+  publications: PublicationsTable;
   costs: CostsTable;
   spending: SpendingTable;
   users: UsersTable;
@@ -253,6 +257,59 @@ export interface PresetTestsTable {
   created_at: CreatedAt;
   created_by: string;
   ended_at: NullableTimestamp;
+}
+
+/**
+ * `pending`: waits for its next try. `unknown`: sent, but nobody can say whether it arrived; a person decides.
+ * `failed`: not delivered, and not tried again by itself. `settled`: a person has decided that nothing more is to be done.
+ */
+export const MESSAGE_STATES = ['pending', 'sending', 'delivered', 'unknown', 'failed', 'settled'] as const;
+export type MessageState = (typeof MESSAGE_STATES)[number];
+
+/** One try to deliver a message. */
+export interface MessageTry {
+  /** ISO 8601, UTC. */
+  at: string;
+  outcome: 'delivered' | 'retried' | 'failed' | 'unknown' | 'unsubscribed';
+  code?: string;
+  reason?: string;
+  advice?: string;
+}
+
+/** News on its way to one target, and what became of every try: the delivery log. */
+export interface MessagesTable {
+  /** SHA-256 over project, occasion and target: nothing that differs between attempts. */
+  id: string;
+  project: string;
+  event: string;
+  call_id: string | null;
+  version: number | null;
+  run_id: string | null;
+  notifier: string;
+  target: string;
+  class: EffectClass;
+  state: MessageState;
+  round: Generated<number>;
+  message: Json<Content>;
+  attempts: Generated<number>;
+  tries: ColumnType<MessageTry[], string | undefined, string>;
+  receipt: NullableJson<Record<string, unknown>>;
+  settled_by: string | null;
+  created_at: CreatedAt;
+  updated_at: DefaultedTimestamp;
+}
+
+/** The score that was published of a call last. */
+export interface PublicationsTable {
+  project: string;
+  call_id: string;
+  /** Below the threshold. */
+  low: boolean;
+  /** How often it has fallen below. */
+  drops: number;
+  score_percent: number | null;
+  version: number;
+  published_at: DefaultedTimestamp;
 }
 
 export interface CostsTable {

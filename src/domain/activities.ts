@@ -56,6 +56,17 @@ export interface RecordState {
   drop?: Step[];
 }
 
+export interface MessageActivities {
+  /** @returns the state that the message is in then */
+  carryMessage(input: CarryMessage): Promise<{ state: string }>;
+  abandonMessage(input: CarryMessage & { reason: string }): Promise<void>;
+}
+
+export interface CarryMessage {
+  project: string;
+  messageId: string;
+}
+
 export interface IngestActivities {
   openRun(input: { runId: string; project: string; source: string; window: Window }): Promise<void>;
   ingestPage(input: IngestPageInput): Promise<IngestPageResult>;
@@ -66,6 +77,6 @@ export interface IngestActivities {
 }
 
 /** Task queue suffixes; the full name has the installation's prefix. */
-export const QUEUES = ['workflows', 'recordings', 'llm', 'crm'] as const;
+export const QUEUES = ['workflows', 'recordings', 'llm', 'crm', 'messages'] as const;
 export type Queue = (typeof QUEUES)[number];
 export const queueName = (queue: Queue): string => `aftercall-${queue}`;

@@ -11,6 +11,8 @@ const SAFE_ID = /^[A-Za-z0-9][A-Za-z0-9._~-]{0,199}$/;
 export const isSafeCallId = (callId: string): boolean => SAFE_ID.test(callId) && !callId.includes('..');
 
 export const callWorkflowId = ({ project, callId }: CallKey): string => `call/${project}/${callId}`;
+/** A message is carried once per round: when it is sent again, or corrected, that is another. */
+export const messageWorkflowId = ({ project, messageId, round }: { project: string; messageId: string; round: number }): string => `message/${project}/${messageId}/${round}`;
 export const scheduleId = (project: string, source: string): string => `ingest/${project}/${source}`;
 
 /** @param bulkId a hash, made of nothing that is personal */

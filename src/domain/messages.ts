@@ -85,3 +85,12 @@ export interface IngestWindowInput {
   /** Set by the workflow itself when it continues as new. */
   resume?: { runId: string; window: { fromMs: number; toMs: number }; cursor?: CallCursor; page: number };
 }
+
+/** How long messages are tried for. Part of the input, as `Pace` is. */
+export type MessagePace = Pick<Pace, 'attempts' | 'firstRetryMs' | 'maxRetryMs'>;
+
+export interface DeliverMessageInput {
+  project: string;
+  messageId: string;
+  pace: MessagePace;
+}

@@ -50,6 +50,14 @@ export interface ProjectSettings {
   passPercent: number;
   /** How calls are sorted; the first rule that fits decides. */
   categories: CategoryRule[];
+  /** Calls that score less are told of; 0: none. */
+  lowScoreThreshold: number;
+  /** Score, summary and a link to the report are noted in the CRM. */
+  crmNotes: boolean;
+  /** Telegram chat that is told when a run's report is written; empty: none. */
+  runsChat: string;
+  /** Telegram chat that is told of low scores; empty: none. */
+  alertsChat: string;
 }
 
 export const DEFAULT_SETTINGS: ProjectSettings = {
@@ -75,4 +83,8 @@ export const DEFAULT_SETTINGS: ProjectSettings = {
   presets: {},
   passPercent: 70,
   categories: [],
+  lowScoreThreshold: 60,
+  crmNotes: true,
+  runsChat: '',
+  alertsChat: '',
 };

@@ -4,11 +4,12 @@ import {
   type DeskActivities,
   type IngestActivities,
   type LlmActivities,
+  type MessageActivities,
   queueName,
   type RecordingActivities,
 } from '../domain/activities.ts';
 import type { BulkActivities } from '../domain/bulk.ts';
-import type { Pace } from '../domain/messages.ts';
+import type { MessagePace, Pace } from '../domain/messages.ts';
 
 /**
  * The activities with their timeouts and retries.
@@ -40,7 +41,8 @@ export const stepActivities = (pace: Pace) => {
     options({ taskQueue: queueName('workflows'), startToCloseTimeout: '1m', scheduleToCloseTimeout: '1h', summary: 'write the record' }),
   );
   const { deliver } = proxyActivities<DeskActivities>(
-    options({ taskQueue: queueName('workflows'), startToCloseTimeout: '1m', scheduleToCloseTimeout: '1h', summary: 'deliver' }),
+    // A card with thousands of notes is read to its end before another is put on it.
+    options({ taskQueue: queueName('workflows'), startToCloseTimeout: '5m', scheduleToCloseTimeout: '1h', summary: 'deliver' }),
   );
   const { recordState } = proxyActivities<DeskActivities>({
     taskQueue: queueName('workflows'),
@@ -50,6 +52,22 @@ export const stepActivities = (pace: Pace) => {
     summary: 'record the state',
   });
   return { fetchRecording, transcribe, analyse, actOnCrm, writeMetadata, deliver, recordState };
+};
+
+export const messageActivities = (pace: MessagePace): MessageActivities => {
+  const { carryMessage } = proxyActivities<MessageActivities>({
+    taskQueue: queueName('messages'),
+    startToCloseTimeout: '1m',
+    // A receiver that is down over a long weekend still hears of everything.
+    scheduleToCloseTimeout: '7d',
+    retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 4, maximumInterval: pace.maxRetryMs, maximumAttempts: pace.attempts },
+  });
+  const { abandonMessage } = proxyActivities<MessageActivities>({
+    taskQueue: queueName('messages'),
+    startToCloseTimeout: '30s',
+    retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '1m' },
+  });
+  return { carryMessage, abandonMessage };
 };
 
 export const ingestActivities = (pace: Pace): IngestActivities =>

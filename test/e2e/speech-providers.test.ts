@@ -15,7 +15,7 @@ import { CHOICES, sandboxSettings } from '../../sandbox/settings.ts';
 import { startWebex } from '../../sandbox/webex/server.ts';
 import type { DevServer } from '../../scripts/dev-server.ts';
 import { toTurns, type Transcript } from '../../src/domain/transcript.ts';
-import { addFaults, ffmpegPath, ledgerOf, type TestSandbox } from '../support/sandbox.ts';
+import { addFaults, ffmpegPath, ledgerOf, type PlayedSystems } from '../support/sandbox.ts';
 import { respond } from '../support/speech.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
@@ -23,7 +23,7 @@ import { startTemporalProcess } from '../support/temporal-process.ts';
 /** Calls recorded on one channel, through providers that share the work or do it in jobs; and what is paid when steps fail. */
 let folder: string;
 let server: DevServer;
-let sandbox: TestSandbox;
+let sandbox: PlayedSystems;
 let pyannote: SandboxServer;
 let assemblyai: SandboxServer;
 const samples = [SAMPLE_CALLS[0]!, SAMPLE_CALLS[3]!, SAMPLE_CALLS[4]!, SAMPLE_CALLS[5]!];

@@ -45,6 +45,8 @@ describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('on
         await db.insertInto('run_tasks').values({ run_id: `${project}.webex.1`, call_id: `call-of-${project}`, disposition: 'new' }).execute();
         await db.insertInto('run_log').values({ run_id: `${project}.webex.1`, level: 'info', message: 'm', fields: '{}' }).execute();
         await db.insertInto('effects').values({ key: `effect-${project}`, project, call_id: `call-of-${project}`, version: 1, effect: 'e', target: 't', class: 'no_key', state: 'planned', intent: '{}' }).execute();
+        await db.insertInto('messages').values({ id: `message-${project}`, project, event: 'e', notifier: 'webhook', target: 't', class: 'no_key', state: 'pending', message: '{}' }).execute();
+        await db.insertInto('publications').values({ project, call_id: `call-of-${project}`, version: 1, low: true, drops: 1 }).execute();
         await db.insertInto('costs').values({ key: `cost-${project}`, project, call_id: `call-of-${project}`, version: 1, step: 'crm', kind: 'llm', provider: 'p', model: 'm', state: 'reserved' }).execute();
         await db.insertInto('bulk_rulings').values({ project, id: 'bulk', ruling: 'approve', gate: 'staging', by: 'x' }).execute();
         await db.insertInto('bulk_ruling_calls').values({ project, bulk_id: 'bulk', call_id: `call-of-${project}` }).execute();

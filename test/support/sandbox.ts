@@ -2,20 +2,29 @@ import { join } from 'node:path';
 import { startAmoCrm } from '../../sandbox/amocrm/server.ts';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import { startOpenAI } from '../../sandbox/openai/server.ts';
+import { startReceiver } from '../../sandbox/receiver/server.ts';
 import { startSalesforce } from '../../sandbox/salesforce/server.ts';
 import type { Fault, LedgerEntry, SandboxServer } from '../../sandbox/server.ts';
-import { sandboxSettings } from '../../sandbox/settings.ts';
+import { sandboxSettings, tellingTo } from '../../sandbox/settings.ts';
+import { startTelegram } from '../../sandbox/telegram/server.ts';
 import { startWebex } from '../../sandbox/webex/server.ts';
 import type { SampleCall } from '../../sandbox/calls/script.ts';
 
 /** The stand-ins, in this process, with the environment that points the product at them. */
-export interface TestSandbox {
+export interface PlayedSystems {
   webex: SandboxServer;
   openai: SandboxServer;
   salesforce: SandboxServer;
   amocrm: SandboxServer;
   env: Record<string, string>;
   stop(): Promise<void>;
+}
+
+export interface TestSandbox extends PlayedSystems {
+  telegram: SandboxServer;
+  receiver: SandboxServer;
+  /** Beside `env`: has messages sent to Telegram and the receiver. */
+  telling: Record<string, string>;
 }
 
 export const ffmpegPath = (): string => process.env['FFMPEG_PATH'] ?? 'ffmpeg';
@@ -26,14 +35,20 @@ export const startTestSandbox = async (folder: string, calls: readonly SampleCal
   const openai = await startOpenAI(files);
   const salesforce = await startSalesforce({});
   const amocrm = await startAmoCrm({ ...files, dataFolder: join(folder, 'sandbox') });
+  const telegram = await startTelegram();
+  const receiver = await startReceiver();
+  const urls = { webex: webex.url, openai: openai.url, salesforce: salesforce.url, amocrm: amocrm.url, telegram: telegram.url, receiver: receiver.url };
   return {
     webex,
     openai,
     salesforce,
     amocrm,
-    env: sandboxSettings({ webex: webex.url, openai: openai.url, salesforce: salesforce.url, amocrm: amocrm.url }),
+    telegram,
+    receiver,
+    env: sandboxSettings(urls),
+    telling: tellingTo(urls),
     stop: async () => {
-      await Promise.all([webex.close(), openai.close(), salesforce.close(), amocrm.close()]);
+      await Promise.all([webex.close(), openai.close(), salesforce.close(), amocrm.close(), telegram.close(), receiver.close()]);
     },
   };
 };

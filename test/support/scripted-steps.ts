@@ -1,8 +1,8 @@
 import { ApplicationFailure } from '@temporalio/common';
 import type { Activities } from '../../src/activities/index.ts';
-import type { CrmActivities, DeskActivities, IngestActivities, LlmActivities, RecordingActivities } from '../../src/domain/activities.ts';
+import type { CrmActivities, DeskActivities, IngestActivities, LlmActivities, MessageActivities, RecordingActivities } from '../../src/domain/activities.ts';
 
-type Steps = RecordingActivities & LlmActivities & CrmActivities & DeskActivities & IngestActivities;
+type Steps = RecordingActivities & LlmActivities & CrmActivities & DeskActivities & IngestActivities & MessageActivities;
 export type StepName = keyof Steps;
 
 /**
@@ -25,6 +25,8 @@ export const scriptedSteps = () => {
     awaitSettled: () => 0,
     writeReport: () => ({}),
     failRun: () => undefined,
+    carryMessage: () => ({ state: 'delivered' }),
+    abandonMessage: () => undefined,
   };
   const step =
     (name: StepName) =>
@@ -35,7 +37,7 @@ export const scriptedSteps = () => {
     };
   const activities = Object.fromEntries(Object.keys(standard).map((name) => [name, step(name as StepName)])) as unknown as Steps;
   return {
-    activities: { workflows: activities, recordings: activities, llm: activities, crm: activities } as unknown as Activities,
+    activities: { workflows: activities, recordings: activities, llm: activities, crm: activities, messages: activities } as unknown as Activities,
     /** Uses these answers for the next calls of a step. An error is thrown. */
     script: (name: StepName, ...next: unknown[]): void => {
       answers.set(name, [...(answers.get(name) ?? []), ...next.map((value) => () => {

@@ -13,7 +13,7 @@ import { DEFAULT_PROJECT } from '../../src/domain/ids.ts';
 import { createActivities, wire, type Wiring } from '../../src/wiring.ts';
 import { startWorkers, type Workers } from '../../src/workers.ts';
 import { complete } from './config.ts';
-import { ffmpegPath, startTestSandbox, type TestSandbox } from './sandbox.ts';
+import { ffmpegPath, type PlayedSystems, startTestSandbox } from './sandbox.ts';
 
 /** The whole product in this process, against a real Temporal server and the sandbox. */
 export interface TestSystem {
@@ -21,7 +21,7 @@ export interface TestSystem {
   /** What `config` was read from; starts another process with the same settings. */
   env: Record<string, string>;
   wiring: Wiring;
-  sandbox: TestSandbox;
+  sandbox: PlayedSystems;
   folder: string;
   key(callId: string): CallKey;
   /** Reads a window of the last seven days and waits for its report. */
@@ -38,7 +38,7 @@ export interface TestSystem {
 export interface SystemOptions {
   /** A Temporal server. */
   server: { address: string };
-  sandbox?: TestSandbox;
+  sandbox?: PlayedSystems;
   env?: Record<string, string>;
   folder?: string;
 }

@@ -31,7 +31,7 @@ describe('configuration', () => {
 
   const refused: [string, string, RegExp][] = [
     ['AFTERCALL_KEYS', 'k1:too-short', /AFTERCALL_KEYS(?!.*too-short)/],
-    ['WORKER_QUEUES', 'workflows, crn', /WORKER_QUEUES names "crn", but there are only workflows, recordings, llm, crm/],
+    ['WORKER_QUEUES', 'workflows, crn', /WORKER_QUEUES names "crn", but there are only workflows, recordings, llm, crm, messages/],
     ['INGEST_EVERY', '0s', /INGEST_EVERY must be longer than nothing/],
     ['MINUTES_BACK', '5', /MINUTES_BACK is 5 min, but a window is read only every 15 min/],
     ['INGEST_CRON', 'every morning', /INGEST_CRON must be a cron expression/],

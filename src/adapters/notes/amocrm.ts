@@ -34,7 +34,7 @@ export const createAmoCrmNotes = (session: AmoCrmSession): CallNotes => {
       found = notes.findLast(({ params }) => params.text?.includes(marker)) ?? found;
       if (found || (notes.length < PAGE_SIZE && !read.data._links?.next)) return found;
     }
-    throw new AftercallError('CRM_REJECTED', `The note was not written: the card has more than ${MOST_PAGES * PAGE_SIZE} notes, and ours may be among them.`, { advice: 'Skip the step for this card.', outcome: 'refused' });
+    throw new AftercallError('CRM_REJECTED', `The note was not written: the card has more than ${MOST_PAGES * PAGE_SIZE} notes, and ours may be among them.`, { advice: 'Note it by hand, mark the note as done and retry.', outcome: 'refused' });
   };
 
   const create = async (key: string, text: string, list: string, target: NoteTarget, signal: AbortSignal): Promise<string> => {
@@ -69,7 +69,7 @@ export const createAmoCrmNotes = (session: AmoCrmSession): CallNotes => {
         return { noteId: String(found.id) };
       } catch (error) {
         if (!isAftercallError(error) || (error.code !== 'NOT_FOUND' && error.code !== 'UPSTREAM_REJECTED')) throw error;
-        throw new AftercallError('CRM_REJECTED', error.message, { advice: 'The card was deleted or merged into another in amoCRM, or does not take the note. Skip the step, or correct it there and retry.', outcome: 'refused', cause: error });
+        throw new AftercallError('CRM_REJECTED', error.message, { advice: 'The card was deleted or merged into another in amoCRM, or does not take the note. Mark the note as done and retry, or correct it there and retry.', outcome: 'refused', cause: error });
       }
     },
   };

@@ -1,19 +1,7 @@
 import type { EffectClass } from '../../db/schema.ts';
+import type { Message } from '../../domain/announcements.ts';
 
-/** What somebody outside is told about a call. */
-export interface Message {
-  /** Of the event, and the same at every try: a receiver tells a repeat by it. */
-  id: string;
-  /** What happened, as in `call.completed`. */
-  event: string;
-  at: Date;
-  /** For people: a heading, what there is to say, and where the rest is. */
-  title: string;
-  lines: string[];
-  link?: { label: string; url: string };
-  /** For programs. */
-  facts: Record<string, unknown>;
-}
+export type { Message } from '../../domain/announcements.ts';
 
 /** Where messages can go, by the notifier that takes them there. Secrets in it are never shown. */
 export interface Targets {
@@ -45,4 +33,6 @@ export interface Notifier<Name extends NotifierName = NotifierName> {
   readonly class: EffectClass;
   /** One try. @throws an error whose `retryable` says whether to try the same message again */
   deliver(message: Message, target: Targets[Name], signal: AbortSignal): Promise<Delivery>;
+  /** Changes a message that was delivered into what it says now; may be repeated. Absent where that cannot be done: it is delivered anew. */
+  correct?(message: Message, target: Targets[Name], receipt: Record<string, unknown>, signal: AbortSignal): Promise<Delivery>;
 }

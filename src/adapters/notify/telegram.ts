@@ -26,18 +26,18 @@ export const createTelegram = (config: TelegramConfig, { timeoutMs = TIMEOUT_MS 
   const guard = guardOf(config);
 
   /** @returns the answer, or why there is none although the request went out */
-  const post = async ({ botToken, chatId }: Target, text: string, signal: AbortSignal): Promise<Answer | { lost: string }> => {
+  const post = async (method: 'sendMessage' | 'editMessageText', { botToken, chatId }: Target, fields: { text: string; message_id?: number }, signal: AbortSignal): Promise<Answer | { lost: string }> => {
     signal.throwIfAborted();
     if (!TOKEN.test(botToken)) throw new AftercallError('CONFIG_INVALID', "Sending the message failed: the bot's token has not the form of one.", { advice: '@BotFather shows it: digits, a colon, and letters.', outcome: 'refused' });
     try {
       return await ask({
         system: 'Telegram',
         doing: 'Sending the message',
-        url: `${config.TELEGRAM_BASE_URL}/bot${botToken}/sendMessage`,
+        url: `${config.TELEGRAM_BASE_URL}/bot${botToken}/${method}`,
         guard,
         method: 'POST',
         headers: { 'content-type': 'application/json', accept: 'application/json' },
-        body: JSON.stringify({ chat_id: chatId, text, parse_mode: 'HTML', link_preview_options: { is_disabled: true } }),
+        body: JSON.stringify({ chat_id: chatId, ...fields, parse_mode: 'HTML', link_preview_options: { is_disabled: true } }),
         signal,
         timeoutMs,
         maxBytes: MAX_ANSWER_BYTES,
@@ -51,7 +51,7 @@ export const createTelegram = (config: TelegramConfig, { timeoutMs = TIMEOUT_MS 
   };
 
   const deliver = async (message: Message, target: Target, signal: AbortSignal, movedFrom?: string): Promise<Delivery> => {
-    const answered = await post(target, render(message), signal);
+    const answered = await post('sendMessage', target, { text: render(message) }, signal);
     if ('lost' in answered) return unknown(answered.lost);
     const answer = AnswerSchema.safeParse(parsed(answered.body));
     if (!answer.success) return unreadable(answered);
@@ -64,13 +64,27 @@ export const createTelegram = (config: TelegramConfig, { timeoutMs = TIMEOUT_MS 
     throw refusal(answer.data, answered.headers);
   };
 
-  return { name: 'telegram', class: 'no_key', deliver: (message, target, signal) => deliver(message, target, signal) };
+  /** The same text twice is refused as no change, which is what was wanted. */
+  const correct = async (message: Message, target: Target, receipt: Record<string, unknown>, signal: AbortSignal): Promise<Delivery> => {
+    const chatId = String(receipt['chatId'] ?? target.chatId);
+    const answered = await post('editMessageText', { ...target, chatId }, { text: render(message), message_id: Number(receipt['messageId']) }, signal);
+    if ('lost' in answered) throw new AftercallError('UPSTREAM_TIMEOUT', answered.lost, { advice: 'It is tried again.' });
+    const answer = AnswerSchema.safeParse(parsed(answered.body));
+    if (!answer.success) {
+      const { reason } = unreadable(answered);
+      throw new AftercallError('UPSTREAM_NONSENSE', reason, { advice: 'It is tried again.' });
+    }
+    if (answer.data.ok || /message is not modified/i.test(answer.data.description)) return { outcome: 'delivered', receipt };
+    throw refusal(answer.data, answered.headers);
+  };
+
+  return { name: 'telegram', class: 'no_key', deliver: (message, target, signal) => deliver(message, target, signal), correct };
 };
 
-const unknown = (reason: string): Delivery => ({ outcome: 'unknown', reason, advice: 'Look into the chat. If the message is not there, send it again.' });
+const unknown = (reason: string): Extract<Delivery, { outcome: 'unknown' }> => ({ outcome: 'unknown', reason, advice: 'Look into the chat. If the message is not there, send it again.' });
 
 /** Something between us and Telegram, or a Telegram that stumbled after it had the message. */
-const unreadable = ({ status, headers }: Answer): Delivery => {
+const unreadable = ({ status, headers }: Answer): Extract<Delivery, { outcome: 'unknown' }> => {
   // Turned away, by Telegram or a proxy: the message was not taken.
   if (status >= 300 && status < 500 && status !== 408) throw refusal({ error_code: status, description: 'without an explanation' }, headers);
   return unknown(`Sending the message was answered with ${status} and something that is not Telegram's word.`);
