@@ -33,7 +33,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   const app = express();
   app.disable('x-powered-by');
   app.set('query parser', 'simple');
-  const metrics = createMetrics({ calls, inbox, project: 'default' });
+  const metrics = createMetrics({ calls, inbox });
 
   app.use((request, response, next) => {
     const requestId = request.get('x-request-id')?.slice(0, 100) ?? randomUUID();

@@ -3,8 +3,8 @@ import type { Calls } from '../db/calls.ts';
 import type { Inbox } from '../db/inbox.ts';
 import { CALL_STATES } from '../domain/call.ts';
 
-/** What the API process measures. Labels are few and closed: no IDs, no paths with IDs. */
-export const createMetrics = ({ calls, inbox, project }: { calls: Calls; inbox: Inbox; project: string }) => {
+/** What the API process measures. Labels are few: projects, states and routes, never calls or people. */
+export const createMetrics = ({ calls, inbox }: { calls: Calls; inbox: Inbox }) => {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: 'aftercall_' });
   const requests = new Histogram({
@@ -17,12 +17,14 @@ export const createMetrics = ({ calls, inbox, project }: { calls: Calls; inbox: 
   const webhooks = new Counter({ name: 'aftercall_webhooks_total', help: 'Webhooks by outcome.', labelNames: ['outcome'], registers: [registry] });
   new Gauge({
     name: 'aftercall_calls',
-    help: 'Calls by state.',
-    labelNames: ['state'],
+    help: 'Calls by project and state.',
+    labelNames: ['project', 'state'],
     registers: [registry],
     async collect() {
-      const counts = await calls.countByState(project);
-      for (const state of CALL_STATES) this.set({ state }, counts[state] ?? 0);
+      const counts = await calls.countByProject();
+      // A state that nobody is in any more is 0, not gone.
+      for (const project of new Set(counts.map((count) => count.project))) for (const state of CALL_STATES) this.set({ project, state }, 0);
+      for (const { project, state, calls: number } of counts) this.set({ project, state }, number);
     },
   });
   new Gauge({

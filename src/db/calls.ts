@@ -319,6 +319,16 @@ export const createCalls = (db: Database) => ({
     return Object.fromEntries(rows.map((row) => [row.state, Number(row.calls)]));
   },
 
+  /** The same for every project that has calls. */
+  async countByProject(): Promise<{ project: string; state: CallState; calls: number }[]> {
+    const rows = await db
+      .selectFrom('call_counts')
+      .select(['project', 'state', (kept) => kept.fn.sum<number>('calls').as('calls')])
+      .groupBy(['project', 'state'])
+      .execute();
+    return rows.map((row) => ({ ...row, calls: Number(row.calls) }));
+  },
+
   /** Says which step of a version runs now. A version that is not the newest, or has ended, is left alone. */
   async beginStep({ project, callId, version }: CallVersion, step: Step): Promise<void> {
     await setState(db, { project, callId, version }, { state: 'processing', step });

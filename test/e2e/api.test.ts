@@ -159,7 +159,7 @@ describe('reading', () => {
 
   it('counts calls and requests for Prometheus', async () => {
     const metrics = await (await get(`${api.url}/metrics`)).text();
-    expect(metrics).toContain('aftercall_calls{state="completed"} 1');
+    expect(metrics).toContain('aftercall_calls{project="default",state="completed"} 1');
     expect(metrics).toContain('aftercall_http_request_seconds_count');
     expect(metrics).not.toContain(GOOD);
   });
