@@ -61,6 +61,7 @@ type NullableJson<T extends object> = JSONColumnType<T | null, string | null | u
 type Timestamp = ColumnType<Date, Date | string, Date | string>;
 type NullableTimestamp = ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
 type DefaultedTimestamp = ColumnType<Date, Date | string | undefined, Date | string>;
+type Computed = ColumnType<string | null, never, never>;
 type CreatedAt = ColumnType<Date, Date | undefined, never>;
 
 export interface ProjectsTable {
@@ -87,6 +88,11 @@ export interface CallsTable {
   first_seen_at: CreatedAt;
   updated_at: DefaultedTimestamp;
   ended_at: NullableTimestamp;
+  /** Taken out of `details`, for lists. Numbers are digits only. */
+  queue_name: Computed;
+  agent_name: Computed;
+  origin_number: Computed;
+  destination_number: Computed;
 }
 
 export interface StoredRecording {
