@@ -51,8 +51,9 @@ export const planLaunch = (env: NodeJS.ProcessEnv, { folder, state }: { folder: 
     if (!given['STT_BASE_URL'] && !ownProvider) for (const name of ['STT_API_KEY', 'STT_COMPATIBILITY']) delete settings[name];
     else if (!ownProvider && given['OPENAI_API_KEY']) settings['STT_API_KEY'] ??= given['OPENAI_API_KEY'];
   }
-  // amoCRM can be done without: it is played where Webex is, and nobody who has calls of their own wants made-up ones beside them.
-  const standIns = missing.filter((system): system is StandIn => system !== 'temporal' && (system !== 'amocrm' || missing.includes('webex')));
+  // One source is enough, and nobody who has calls of their own wants made-up ones beside them.
+  const hasCalls = !missing.includes('webex') || !missing.includes('amocrm');
+  const standIns = missing.filter((system): system is StandIn => system !== 'temporal' && !(hasCalls && (system === 'webex' || system === 'amocrm')));
   for (const system of missing) {
     if (system !== 'temporal' && !standIns.includes(system)) continue;
     const { address, belongings } = SYSTEMS[system];

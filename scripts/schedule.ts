@@ -1,13 +1,16 @@
 import { parseArgs } from 'node:util';
-import { createSchedules, type Schedules, type ScheduleView } from '../src/client/schedules.ts';
+import type { Client } from '@temporalio/client';
+import { POLLED } from '../src/adapters/connectors/registry.ts';
+import { createScheduleOf, createSchedules, type Schedules, type ScheduleView } from '../src/client/schedules.ts';
 import { connectTemporal } from '../src/client/temporal.ts';
-import { SOURCE_NAMES } from '../src/adapters/sources/registry.ts';
-import { amoCrmConfig, loadConfig, paceOf } from '../src/config.ts';
+import { type Config, loadConfig, paceOf, type System, withSystem } from '../src/config.ts';
 import { createKeyRing } from '../src/crypto/key-ring.ts';
 import { dataConverter } from '../src/crypto/payload-codec.ts';
-import { orUsage, runProgram, UsageError } from '../src/program.ts';
+import { createConnectors } from '../src/db/connectors.ts';
+import { openDatabase } from '../src/db/database.ts';
+import { createProjects } from '../src/db/projects.ts';
 import { DEFAULT_PROJECT } from '../src/domain/ids.ts';
-import { DEFAULT_SOURCE } from '../src/wiring.ts';
+import { orUsage, runProgram, UsageError } from '../src/program.ts';
 import { localEnvironment } from './local-environment.ts';
 import { say } from './programs/find.ts';
 
@@ -20,6 +23,7 @@ const HELP = `Usage: npm run schedule -- <verb> [options]
   trigger                        read a window now
   backfill --from T --to T       read every window that was due between two times (ISO 8601, with zone)
 
+  --project ID                   of which project                         (default)
   --source NAME                  whose windows: webex or amocrm           (webex)
   --json                         for machines, e.g. {"id":"…","did":"paused"}
   --data DIR                     the folder of a running \`npm start\`, when nothing else is configured (.aftercall)`;
@@ -31,7 +35,8 @@ const readArguments = () =>
       note: { type: 'string', default: 'by hand' },
       from: { type: 'string' },
       to: { type: 'string' },
-      source: { type: 'string', default: DEFAULT_SOURCE },
+      project: { type: 'string', default: DEFAULT_PROJECT },
+      source: { type: 'string', default: 'webex' },
       json: { type: 'boolean', default: false },
       data: { type: 'string', default: '.aftercall' },
       help: { type: 'boolean', default: false },
@@ -72,17 +77,33 @@ const main = async (): Promise<void> => {
   }
   if (more.length > 0) throw new UsageError(`One thing at a time: "${verb}" takes no "${more.join(' ')}". Try --help.`);
   const act = actionOf(verb, values);
-  if (!SOURCE_NAMES.includes(values.source)) throw new UsageError(`There is no source "${values.source}". Use one of: ${SOURCE_NAMES.join(', ')}.`);
+  const source = POLLED.find((name) => name === values.source);
+  if (!source) throw new UsageError(`There is no source "${values.source}". Use one of: ${POLLED.join(', ')}.`);
   const config = loadConfig(await localEnvironment(values.data));
-  if (values.source === 'amocrm' && !amoCrmConfig(config)) throw new UsageError('amoCRM is not in the settings: set AMOCRM_BASE_URL and what goes with it.');
+  // Connectors of projects are in the database; the embedded one is open in another program.
+  const knowsConnectors = verb === 'apply' && !config.DATABASE_URL.startsWith('pglite:');
+  if (values.project !== DEFAULT_PROJECT && verb === 'apply' && !knowsConnectors) throw new UsageError(`The timetable of project ${values.project} is in the embedded database: apply it by POST /v1/projects/${values.project}/schedules/${source}/apply.`);
+  if (values.project === DEFAULT_PROJECT && !knowsConnectors && !withSystem(config, source)) throw new UsageError(`${source} is not in the settings: set ${source === 'amocrm' ? 'AMOCRM_BASE_URL' : 'WEBEX_BASE_URL'} and what goes with it.`);
   say(`Temporal at ${config.TEMPORAL_ADDRESS}, namespace ${config.TEMPORAL_NAMESPACE}`);
   const client = await connectTemporal(config, dataConverter(createKeyRing(config.AFTERCALL_KEYS)));
   try {
-    const schedules = createSchedules({ client, config, pace: paceOf(config), minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: values.source });
+    const place = { client, config, project: values.project, source };
+    const schedules = knowsConnectors ? await withConnector(place) : createSchedules({ ...place, pace: paceOf(config), minutesBack: config.MINUTES_BACK });
     const said = await act(schedules);
     process.stdout.write(`${values.json ? JSON.stringify(said) : 'did' in said ? `${said.id} ${said.did}` : show(said)}\n`);
   } finally {
     await client.connection.close();
+  }
+};
+
+/** The schedule with the timetable of the project's connector, if it has one. */
+const withConnector = async ({ client, config, project, source }: { client: Client; config: Config; project: string; source: System }): Promise<Schedules> => {
+  const db = await openDatabase(config.DATABASE_URL);
+  try {
+    const connectors = createConnectors(db, createKeyRing(config.AFTERCALL_KEYS));
+    return await createScheduleOf({ client, config, pace: paceOf(config), connectors, projects: createProjects(db) })(project, source);
+  } finally {
+    await db.destroy();
   }
 };
 

@@ -5,12 +5,11 @@ import { SALESFORCE_CLIENT } from '../sandbox/salesforce/server.ts';
 import { type App, startApp } from '../src/app.ts';
 import { namespaceRetentionMs, setNamespaceRetention } from '../src/client/temporal.ts';
 import { type Config, loadConfig, SETTINGS } from '../src/config.ts';
-import { workflowIdOfRun } from '../src/domain/ids.ts';
+import { DEFAULT_PROJECT, workflowIdOfRun } from '../src/domain/ids.ts';
 import type { ExecutionReport } from '../src/domain/report.ts';
 import { orUsage, programFailure, UsageError } from '../src/program.ts';
 import { createLog } from '../src/telemetry/log.ts';
-import { DEFAULT_PROJECT } from '../src/domain/ids.ts';
-import { DEFAULT_SOURCE } from '../src/wiring.ts';
+import { mainSourceOf } from '../src/wiring.ts';
 import { startDevServerProcess } from './dev-server.ts';
 import { type KeptChild, keepRunning } from './keep-running.ts';
 import { type LaunchPlan, planLaunch, type Settings, standInSettings } from './launch-plan.ts';
@@ -190,7 +189,7 @@ const checkRetention = async ({ wiring }: App, config: Config, ownTemporal: bool
 };
 
 /** Reads one window; if a run was cut off before its end, that one is finished instead. */
-const oneWindow = async ({ wiring: { runs, schedules, temporal } }: App, signal: AbortSignal): Promise<ExecutionReport> => {
+const oneWindow = async ({ wiring: { config, runs, schedules, temporal } }: App, signal: AbortSignal): Promise<ExecutionReport> => {
   const unfinished = (await runs.list(DEFAULT_PROJECT, { limit: 20 })).find(({ state }) => state === 'reading' || state === 'settling');
   if (unfinished) {
     say(`taking up run ${unfinished.id}, begun ${unfinished.startedAt.toISOString()}`);
@@ -203,7 +202,7 @@ const oneWindow = async ({ wiring: { runs, schedules, temporal } }: App, signal:
       say(`that run cannot be finished (${error instanceof Error ? error.message : String(error)}), reading a new window`);
     }
   }
-  const handle = await schedules.runWindow({ workflowId: `ingest/${DEFAULT_PROJECT}/${DEFAULT_SOURCE}/start-${new Date().toISOString().slice(0, 19)}Z` });
+  const handle = await schedules.runWindow({ workflowId: `ingest/${DEFAULT_PROJECT}/${mainSourceOf(config)}/start-${new Date().toISOString().slice(0, 19)}Z` });
   return (await handle.result()) as ExecutionReport;
 };
 

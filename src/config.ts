@@ -84,13 +84,14 @@ export const SETTINGS = {
   ATHENA_WORKGROUP: setting(text, { group: 'Catalogue', about: 'Athena workgroup.', default: 'primary' }),
   ATHENA_OUTPUT: setting(z.string().regex(/^s3:\/\//, 'must start with s3://'), { group: 'Catalogue', about: 'Where Athena writes results, `s3://…`.', optional: true }),
 
-  WEBEX_BASE_URL: setting(url, { group: 'Webex Contact Center', about: 'API of your data centre.' }),
+  WEBEX_BASE_URL: setting(url, { group: 'Webex Contact Center', about: 'API of your data centre. With none of these, Webex is not used.', optional: true }),
   WEBEX_TOKEN_URL: setting(url, { group: 'Webex Contact Center', about: 'OAuth token endpoint.', default: 'https://webexapis.com/v1/access_token' }),
-  WEBEX_CLIENT_ID: setting(text, { group: 'Webex Contact Center', about: 'Service App or integration client ID.' }),
-  WEBEX_CLIENT_SECRET: setting(text, { group: 'Webex Contact Center', about: 'Its secret.', secret: true }),
+  WEBEX_CLIENT_ID: setting(text, { group: 'Webex Contact Center', about: 'Service App or integration client ID.', optional: true }),
+  WEBEX_CLIENT_SECRET: setting(text, { group: 'Webex Contact Center', about: 'Its secret.', optional: true, secret: true }),
   WEBEX_REFRESH_TOKEN: setting(text, {
     group: 'Webex Contact Center',
     about: 'First refresh token. Later ones are stored in the database, encrypted; a changed value here replaces them.',
+    optional: true,
     secret: true,
   }),
   WEBEX_ORG_ID: setting(text, { group: 'Webex Contact Center', about: 'Organisation ID; default: the one of the token.', optional: true }),
@@ -143,8 +144,8 @@ export const SETTINGS = {
   PRICES_FILE: setting(text, { group: 'Speech and language', about: 'JSON price list instead of the built-in one.', optional: true }),
   FFMPEG_PATH: setting(text, { group: 'Speech and language', about: 'The ffmpeg program.', default: 'ffmpeg' }),
 
-  SFDC_URL: setting(url, { group: 'Salesforce', about: 'My Domain URL.' }),
-  SFDC_CLIENT_ID: setting(text, { group: 'Salesforce', about: 'Consumer key of the connected app.' }),
+  SFDC_URL: setting(url, { group: 'Salesforce', about: 'My Domain URL. With none of these, nothing is done in Salesforce.', optional: true }),
+  SFDC_CLIENT_ID: setting(text, { group: 'Salesforce', about: 'Consumer key of the connected app.', optional: true }),
   SFDC_CLIENT_SECRET: setting(text, { group: 'Salesforce', about: 'Consumer secret, for client-credentials sign-in.', optional: true, secret: true }),
   SFDC_USERNAME: setting(text, { group: 'Salesforce', about: 'User to act as, for JWT sign-in.', optional: true }),
   SFDC_PRIVATE_KEY: setting(text, { group: 'Salesforce', about: 'PEM private key (or a path to it), for JWT sign-in.', optional: true, secret: true }),
@@ -242,45 +243,98 @@ export class ConfigError extends Error {
   }
 }
 
-/**
- * Reads and validates the settings.
- *
- * @throws ConfigError naming every problem; values of secrets are never repeated
- */
-export const loadConfig = (env: Record<string, string | undefined> = process.env): Config => {
-  const problems: string[] = [];
+/** What is wrong with one setting. Never repeats the value of a secret. */
+export interface SettingProblem {
+  name: SettingName;
+  /** Goes on from the name: "is not set. …". */
+  problem: string;
+}
+
+/** Reads and validates some settings, each by itself. */
+export const readSettings = (names: readonly SettingName[], given: Record<string, string | undefined>): { values: Partial<Config>; problems: SettingProblem[] } => {
+  const problems: SettingProblem[] = [];
   const values: Record<string, unknown> = {};
-  for (const [name, spec] of Object.entries(SETTINGS) as [SettingName, Setting][]) {
+  for (const name of names) {
+    const spec: Setting = SETTINGS[name];
     // An empty variable is how compose files and shells say "not set".
-    const raw = env[name]?.trim() || spec.default;
+    const raw = given[name]?.trim() || spec.default;
     if (raw === undefined) {
-      if (!spec.optional) problems.push(`${name} is not set. ${spec.about}`);
+      if (!spec.optional) problems.push({ name, problem: `is not set. ${spec.about}` });
       continue;
     }
     const parsed = spec.schema.safeParse(raw);
     if (parsed.success) values[name] = parsed.data;
-    else problems.push(`${name} ${parsed.error.issues.map((issue) => issue.message).join('; ')}${spec.secret ? '' : ` (it is ${JSON.stringify(raw)})`}. ${spec.about}`);
+    else problems.push({ name, problem: `${parsed.error.issues.map((issue) => issue.message).join('; ')}${spec.secret ? '' : ` (it is ${JSON.stringify(raw)})`}. ${spec.about}` });
   }
-  problems.push(...crossChecks(values));
-  if (problems.length > 0) throw new ConfigError(problems);
+  return { values, problems };
+};
+
+/**
+ * Reads and validates all settings.
+ *
+ * @throws ConfigError naming every problem; values of secrets are never repeated
+ */
+export const loadConfig = (env: Record<string, string | undefined> = process.env): Config => {
+  const { values, problems } = readSettings(Object.keys(SETTINGS) as SettingName[], env);
+  const all = [...problems.map(({ name, problem }) => `${name} ${problem}`), ...crossChecks(values)];
+  if (all.length > 0) throw new ConfigError(all);
   return values as Config;
 };
 
-/** What amoCRM cannot be used without. */
-const AMOCRM_NEEDS = ['AMOCRM_BASE_URL', 'AMOCRM_CLIENT_ID', 'AMOCRM_CLIENT_SECRET', 'AMOCRM_REFRESH_TOKEN', 'AMOCRM_REDIRECT_URI'] as const satisfies SettingName[];
-const AMOCRM_ALL = [...AMOCRM_NEEDS, 'AMOCRM_ACCOUNT_ID', 'AMOCRM_WEBHOOK_SECRET'] as const satisfies SettingName[];
+/**
+ * The systems that calls come from and results go to. Each is used as a whole or not at all.
+ *
+ * `needs`: what it cannot be used without; its group in the settings holds the rest.
+ */
+export const SYSTEMS = {
+  webex: { group: 'Webex Contact Center', needs: ['WEBEX_BASE_URL', 'WEBEX_CLIENT_ID', 'WEBEX_CLIENT_SECRET', 'WEBEX_REFRESH_TOKEN'] },
+  amocrm: { group: 'amoCRM / Kommo', needs: ['AMOCRM_BASE_URL', 'AMOCRM_CLIENT_ID', 'AMOCRM_CLIENT_SECRET', 'AMOCRM_REFRESH_TOKEN', 'AMOCRM_REDIRECT_URI'] },
+  salesforce: { group: 'Salesforce', needs: ['SFDC_URL', 'SFDC_CLIENT_ID'] },
+} as const satisfies Record<string, { group: string; needs: SettingName[] }>;
 
-/** The settings of amoCRM. */
-export type AmoCrmConfig = { [K in (typeof AMOCRM_NEEDS)[number]]: string } & Pick<Config, 'AMOCRM_REQUESTS_PER_SECOND' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ONLY'>;
+export type System = keyof typeof SYSTEMS;
+type Complete<S extends System> = Config & { [K in (typeof SYSTEMS)[S]['needs'][number]]: string };
 
-/** The settings of amoCRM, or undefined where it is not used. */
-export const amoCrmConfig = (config: Config): AmoCrmConfig | undefined => (config.AMOCRM_BASE_URL ? (config as Config & AmoCrmConfig) : undefined);
+/** Names of a system's settings. */
+export const settingsOf = (system: System): SettingName[] => (Object.keys(SETTINGS) as SettingName[]).filter((name) => SETTINGS[name].group === SYSTEMS[system].group);
+
+/** The settings with all that a system needs, or undefined where it is not used. They were checked as a whole. */
+export const withSystem = <S extends System>(config: Config, system: S): Complete<S> | undefined => (config[SYSTEMS[system].needs[0]] ? (config as Complete<S>) : undefined);
+
+export type WebexConfig = Pick<Complete<'webex'>, (typeof SYSTEMS)['webex']['needs'][number] | 'WEBEX_TOKEN_URL' | 'WEBEX_ORG_ID' | 'WEBEX_REQUESTS_PER_MINUTE' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ALLOW' | 'OUTBOUND_ONLY'>;
+export type AmoCrmConfig = Pick<Complete<'amocrm'>, (typeof SYSTEMS)['amocrm']['needs'][number] | 'AMOCRM_ACCOUNT_ID' | 'AMOCRM_REQUESTS_PER_SECOND' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ALLOW' | 'OUTBOUND_ONLY'>;
+export type SalesforceConfig = Pick<
+  Complete<'salesforce'>,
+  | (typeof SYSTEMS)['salesforce']['needs'][number]
+  | 'SFDC_CLIENT_SECRET'
+  | 'SFDC_USERNAME'
+  | 'SFDC_PRIVATE_KEY'
+  | 'SFDC_AUDIENCE'
+  | 'SFDC_API_VERSION'
+  | 'SFDC_EXTERNAL_ID_FIELD'
+  | 'SFDC_BRN_FIELD'
+  | 'SFDC_REVENUE_FLAG_FIELD'
+  | 'SFDC_CONVERTED_STATUS'
+  | 'UPSTREAM_TIMEOUT'
+  | 'OUTBOUND_ONLY'
+>;
+
+/** What a system lacks once one of its settings is given. */
+export const systemProblems = (config: Partial<Config>, system: System): SettingProblem[] => {
+  const given = settingsOf(system).find((name) => config[name] !== undefined && !('default' in SETTINGS[name]));
+  if (!given) return [];
+  const needs: readonly SettingName[] = SYSTEMS[system].needs;
+  const problems: SettingProblem[] = needs.filter((needed) => config[needed] === undefined).map((name) => ({ name, problem: `is not set, but ${given} is. ${SETTINGS[name].about}` }));
+  if (system === 'amocrm' && config.AMOCRM_WEBHOOK_SECRET && !config.AMOCRM_ACCOUNT_ID) problems.push({ name: 'AMOCRM_ACCOUNT_ID', problem: `is not set, but AMOCRM_WEBHOOK_SECRET is. ${SETTINGS.AMOCRM_ACCOUNT_ID.about}` });
+  if (system === 'salesforce' && !config.SFDC_CLIENT_SECRET && !(config.SFDC_USERNAME && config.SFDC_PRIVATE_KEY)) {
+    problems.push({ name: 'SFDC_CLIENT_SECRET', problem: 'is not set, nor are SFDC_USERNAME and SFDC_PRIVATE_KEY. Salesforce sign-in needs the one (client credentials) or the other two (JWT).' });
+  }
+  return problems;
+};
 
 const crossChecks = (config: Partial<Config>): string[] => {
   const problems: string[] = [];
-  const given = AMOCRM_ALL.find((name) => config[name] !== undefined);
-  if (given) for (const name of AMOCRM_NEEDS.filter((needed) => config[needed] === undefined)) problems.push(`${name} is not set, but ${given} is. ${SETTINGS[name].about}`);
-  if (config.AMOCRM_WEBHOOK_SECRET && !config.AMOCRM_ACCOUNT_ID) problems.push(`AMOCRM_ACCOUNT_ID is not set, but AMOCRM_WEBHOOK_SECRET is. ${SETTINGS.AMOCRM_ACCOUNT_ID.about}`);
+  for (const system of Object.keys(SYSTEMS) as System[]) problems.push(...systemProblems(config, system).map(({ name, problem }) => `${name} ${problem}`));
   if (!config.INGEST_CRON && config.MINUTES_BACK && config.INGEST_EVERY && config.MINUTES_BACK * 60_000 < config.INGEST_EVERY) {
     problems.push(`MINUTES_BACK is ${config.MINUTES_BACK} min, but a window is read only every ${config.INGEST_EVERY / 60_000} min (INGEST_EVERY): calls in between would be lost.`);
   }
@@ -289,9 +343,6 @@ const crossChecks = (config: Partial<Config>): string[] => {
   const warehouse = config.WAREHOUSE ?? (config.S3_BUCKET ? 'athena' : 'duckdb');
   if (warehouse === 'athena' && !config.ATHENA_OUTPUT) problems.push('ATHENA_OUTPUT is not set, but Athena answers the queries. Where Athena writes results, `s3://…`.');
   if (warehouse === 'duckdb' && config.S3_BUCKET) problems.push('WAREHOUSE=duckdb reads a folder, but the objects are in S3. Use athena.');
-  if (!config.SFDC_CLIENT_SECRET && !(config.SFDC_USERNAME && config.SFDC_PRIVATE_KEY)) {
-    problems.push('Salesforce sign-in needs SFDC_CLIENT_SECRET (client credentials), or SFDC_USERNAME and SFDC_PRIVATE_KEY (JWT).');
-  }
   if (config.STT_PROVIDER && config.STT_PROVIDER !== 'openai' && !config.STT_API_KEY) problems.push(`STT_API_KEY is not set, but STT_PROVIDER is ${config.STT_PROVIDER}. The key of OpenAI is not sent to others.`);
   if (config.DIARIZATION_PROVIDER && !config.DIARIZATION_API_KEY) problems.push(`DIARIZATION_API_KEY is not set, but DIARIZATION_PROVIDER is ${config.DIARIZATION_PROVIDER}.`);
   problems.push(...unreachable(config));

@@ -19,16 +19,14 @@ import { createReportActivities } from './activities/report.ts';
 import { createTranscriptionActivities } from './activities/transcription.ts';
 import { createFfmpegAudio } from './adapters/audio/ffmpeg.ts';
 import { createCatalog } from './adapters/catalog/registry.ts';
-import { createCrm } from './adapters/crm/registry.ts';
 import { diarizationChoice, diarizers } from './adapters/diarization/registry.ts';
 import { guardOf } from './adapters/http/guard.ts';
 import { languageModels, modelChoice } from './adapters/llm/registry.ts';
 import type { ObjectStore } from './adapters/objects/object-store.ts';
 import { createObjectStore } from './adapters/objects/registry.ts';
-import { createAmoCrmSession } from './adapters/amocrm/session.ts';
-import { createCallNotes, type CallNotesOf } from './adapters/notes/registry.ts';
 import { createNotifiers, type Notifiers } from './adapters/notify/registry.ts';
-import { createSources, type Sources } from './adapters/sources/registry.ts';
+import { type AdaptersOf, createAdaptersOf } from './adapters/connectors/of-project.ts';
+import { createGivenSource } from './adapters/sources/given.ts';
 import { speechChoice, transcribers } from './adapters/stt/registry.ts';
 import { createWarehouse } from './adapters/warehouse/registry.ts';
 import { type BudgetRelease, createBudgetRelease } from './client/budget-release.ts';
@@ -36,18 +34,22 @@ import { type BulkClient, createBulkClient } from './client/bulk.ts';
 import { type CallsClient, createCallsClient } from './client/calls.ts';
 import { createIntake, type Intake } from './client/intake.ts';
 import { createMessagesClient, type MessagesClient } from './client/messages.ts';
-import { createSchedules, type Schedules } from './client/schedules.ts';
+import { createScheduleOf, createSchedules, type ScheduleOf, type Schedules } from './client/schedules.ts';
 import { connectTemporal, ensureSearchAttributes } from './client/temporal.ts';
-import { amoCrmConfig, type Config, messagePaceOf, paceOf, projectSettings, publicUrl } from './config.ts';
-import { DEFAULT_PROJECT } from './domain/ids.ts';
+import { type Config, messagePaceOf, paceOf, projectSettings, publicUrl, withSystem } from './config.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
 import { dataConverter } from './crypto/payload-codec.ts';
 import { type BulkRulings, createBulkRulings } from './db/bulk-rulings.ts';
+import type { CallSource } from './adapters/sources/source.ts';
 import { type Calls, createCalls } from './db/calls.ts';
 import { type Costs, createCosts } from './db/costs.ts';
 import { checkKeys } from './db/encryption-keys.ts';
 import { createApiTokens } from './db/api-tokens.ts';
-import { createCredentials } from './db/credentials.ts';
+import { type Connectors, createConnectors } from './db/connectors.ts';
+import { createCredentials, type Credentials } from './db/credentials.ts';
+import { createGivenCalls, type GivenCalls } from './db/given-calls.ts';
+import { createHooks, type Hooks } from './db/hooks.ts';
+import { createInbox, type Inbox } from './db/inbox.ts';
 import { type Database, migrate, openDatabase } from './db/database.ts';
 import { createEffects, type Effects } from './db/effects.ts';
 import { createPresets, type Presets } from './db/presets.ts';
@@ -59,11 +61,12 @@ import { createRuns, type Runs } from './db/runs.ts';
 import { createSessions } from './db/sessions.ts';
 import { createSignInFailures } from './db/sign-in-failures.ts';
 import { createUsers } from './db/users.ts';
+import { DEFAULT_PROJECT } from './domain/ids.ts';
 import { loadPrices } from './prices.ts';
 import type { Log } from './telemetry/log.ts';
 
-/** The source that an installation reads from its settings. */
-export const DEFAULT_SOURCE = 'webex';
+/** The source that an installation's own settings name first. */
+export const mainSourceOf = (config: Config): 'webex' | 'amocrm' => (withSystem(config, 'webex') || !withSystem(config, 'amocrm') ? 'webex' : 'amocrm');
 
 /** Everything that the worker and the API share, made once per process. */
 export interface Wiring {
@@ -79,8 +82,13 @@ export interface Wiring {
   presets: Presets;
   accounts: Accounts;
   objects: ObjectStore;
-  sources: Sources;
-  callNotes: CallNotesOf;
+  connectors: Connectors;
+  credentials: Credentials;
+  given: GivenCalls;
+  hooks: Hooks;
+  inbox: Inbox;
+  /** What a project is connected to now. */
+  adaptersOf: AdaptersOf;
   messages: Messages;
   messagesClient: MessagesClient;
   notifiers: Notifiers;
@@ -94,6 +102,8 @@ export interface Wiring {
   bulkClient: BulkClient;
   intake: Intake;
   budgetRelease: BudgetRelease;
+  scheduleOf: ScheduleOf;
+  /** Of the source that the installation's own settings name first. */
   schedules: Schedules;
   close(): Promise<void>;
 }
@@ -124,10 +134,12 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
     const costs = createCosts(db, projects.settings);
     const bulkRulings = createBulkRulings(db);
     const credentials = createCredentials(db, keyRing);
-    const amoCrm = amoCrmConfig(config);
-    const amocrm = amoCrm && createAmoCrmSession({ config: amoCrm, credentials });
+    const connectors = createConnectors(db, keyRing);
+    const given = createGivenCalls(db, keyRing);
+    const guard = guardOf(config);
+    const givenSource = (project: string, name: string): CallSource => createGivenSource({ project, name, given, objects, guard, timeoutMs: config.UPSTREAM_TIMEOUT });
+    const adaptersOf = createAdaptersOf({ config, connectors, credentials, givenSource });
     const effects = createEffects(db);
-    const callNotes = createCallNotes({ config, amocrm });
     const messages = createMessages(db);
     const messagesClient = createMessagesClient({ client: temporal, pace: messagePaceOf(config) });
     const notifiers = createNotifiers(config);
@@ -153,7 +165,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
         projects,
         notifiers,
         targetsOf,
-        callNotesFor: () => callNotes,
+        callNotesFor: async (project) => (await adaptersOf(project)).callNotes,
         messagesClient,
         reportLink: (call) => reportLinks.make(call).url,
       }),
@@ -163,8 +175,12 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       presets: createPresets(db, keyRing),
       accounts,
       objects,
-      sources: createSources({ config, credentials, amocrm }),
-      callNotes,
+      connectors,
+      credentials,
+      given,
+      hooks: createHooks(db, keyRing),
+      inbox: createInbox(db),
+      adaptersOf,
       temporal,
       converter,
       callsClient,
@@ -172,7 +188,8 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       bulkClient: createBulkClient({ client: temporal, bulkRulings, pace }),
       intake: createIntake({ calls, projects, client: callsClient }),
       budgetRelease: createBudgetRelease({ calls, projects, costs, client: callsClient }),
-      schedules: createSchedules({ client: temporal, config, pace, minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: DEFAULT_SOURCE }),
+      schedules: createSchedules({ client: temporal, config, pace, minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: mainSourceOf(config) }),
+      scheduleOf: createScheduleOf({ client: temporal, config, pace, connectors, projects }),
       close: async () => {
         await temporal.connection.close();
         await db.destroy();
@@ -193,7 +210,7 @@ const targetsFrom =
   });
 
 /** Makes the activities with the adapters that they need. */
-export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, objects, sources, callsClient, bulkRulings, intake, budgetRelease, messages, notifiers, targetsOf, publishing }: Wiring): Activities => {
+export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, objects, adaptersOf, given, callsClient, bulkRulings, intake, budgetRelease, messages, notifiers, targetsOf, publishing }: Wiring): Activities => {
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
   const providers = createProviders({
@@ -210,16 +227,16 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
     workflows: {
       ...createMetadataActivities({ calls, objects, catalog, projects }),
       ...createDeskActivities({ calls, costs, runs, quality, projects, objects, publishing }),
-      ...createIngestActivities({ sources, calls, runs, intake, release: budgetRelease, client: callsClient }),
+      ...createIngestActivities({ adaptersOf, calls, runs, intake, release: budgetRelease, client: callsClient }),
       ...createBulkActivities({ calls, bulkRulings, client: callsClient }),
       ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), publishing, log }),
     },
-    recordings: createRecordingActivities({ sources, objects, calls, projects, config }),
+    recordings: createRecordingActivities({ adaptersOf, objects, calls, projects, config }),
     llm: {
-      ...createTranscriptionActivities({ calls, costs, objects, audio: createFfmpegAudio(config.FFMPEG_PATH), providers, projects, prices }),
+      ...createTranscriptionActivities({ calls, costs, objects, given, audio: createFfmpegAudio(config.FFMPEG_PATH), providers, projects, prices }),
       ...createAnalysisActivities({ calls, objects, projects, providers, askModel }),
     },
-    crm: createCrmActivities({ calls, effects, projects, objects, crm: createCrm(config), extractFacts }),
+    crm: createCrmActivities({ calls, effects, projects, objects, adaptersOf, extractFacts }),
     messages: createMessageActivities({ messages, notifiers, targetsOf, log }),
   };
 };

@@ -1,13 +1,14 @@
-import type { CallNotesOf } from '../adapters/notes/registry.ts';
-import type { NoteTarget } from '../adapters/notes/notes.ts';
+import type { Made } from '../adapters/connectors/of-project.ts';
+import type { CallNotes, NoteTarget } from '../adapters/notes/notes.ts';
 import type { CallDetails } from '../domain/call.ts';
 import type { CrmRecords, CrmResult } from '../domain/crm-rules.ts';
+import { isGivenSource } from '../domain/given.ts';
 import { gradedCallNote } from '../domain/announcements.ts';
 import type { Effects } from '../db/effects.ts';
 import type { PublishedCall } from '../domain/announcements.ts';
 
 /** The CRMs that take a project's notes. */
-export type CallNotesFor = (project: string) => CallNotesOf;
+export type CallNotesFor = (project: string) => Promise<Made<CallNotes>>;
 
 export interface NotePlace {
   crm: 'amocrm' | 'salesforce';
@@ -16,7 +17,7 @@ export interface NotePlace {
 
 /** Where a call's score is noted: on the card that it came from, and else on the record that the CRM step wrote. */
 export const notePlace = (details: CallDetails, crm: CrmResult | null): NotePlace | undefined => {
-  if (details.source === 'amocrm' && details.card) return { crm: 'amocrm', target: details.card };
+  if (details.card && (details.source === 'amocrm' || isGivenSource(details.source))) return { crm: 'amocrm', target: details.card };
   const target = crm ? recordOf(crm.records) : undefined;
   return target && { crm: 'salesforce', target };
 };
@@ -42,12 +43,15 @@ export const putCallNote = async (
 ): Promise<void> => {
   const place = analysis && notePlace(details, crm);
   if (!place) return;
+  const notes = await callNotesFor(call.project);
+  // Whoever hands a call in may name a card of a CRM that the project has not connected.
+  if (isGivenSource(details.source) && !notes.find(place.crm)) return;
   const effect = { ...call, effect: 'note', target: place.crm, class: 'read_before_write' as const };
   const planned = await effects.plan(effect, { ...place.target });
   if (settledByPerson(planned.receipt)) return;
   const target = planned.intent as unknown as NoteTarget;
   const note = { ...gradedCallNote({ analysis, reportUrl }), direction: details.direction, date: new Date(details.startedAtMs).toISOString().slice(0, 10) };
-  const { noteId } = await callNotesFor(call.project).get(place.crm).put(planned.key, target, note, cancelled);
+  const { noteId } = await notes.get(place.crm).put(planned.key, target, note, cancelled);
   await effects.done(effect, { noteId, kind: target.kind, recordId: target.id, version: call.version });
 };
 

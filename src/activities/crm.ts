@@ -1,3 +1,4 @@
+import type { AdaptersOf } from '../adapters/connectors/of-project.ts';
 import type { CallNote, Crm, KnownAccount } from '../adapters/crm/crm.ts';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { CallRow, Calls } from '../db/calls.ts';
@@ -32,7 +33,17 @@ const EFFECT_CLASS: Record<Exclude<CrmAction, 'none'>, EffectClass> = {
   transfer: 'upsert_by_key',
 };
 
-export const createCrmActivities = ({ calls, effects, projects, objects, crm, extractFacts }: Dependencies): CrmActivities => {
+/** Acts in whatever CRM the call's project is connected to now. */
+export const createCrmActivities = ({ adaptersOf, ...dependencies }: Omit<Dependencies, 'crm'> & { adaptersOf: AdaptersOf }): CrmActivities => ({
+  async actOnCrm(input) {
+    const { project } = input.call;
+    const { crm } = await adaptersOf(project);
+    if (!crm) return { state: 'off', reason: `No CRM is connected to project ${project}.` };
+    return createActs({ ...dependencies, crm }).actOnCrm(input);
+  },
+});
+
+const createActs = ({ calls, effects, projects, objects, crm, extractFacts }: Dependencies): CrmActivities => {
   const writeMarker = (call: CallVersion, marker: CrmMarker): Promise<void> =>
     objects.put(crmMarkerKey(call), markerText(marker), { contentType: 'text/plain', signal: signal() });
 

@@ -4,12 +4,12 @@ import type { CallsClient } from '../client/calls.ts';
 import type { Intake } from '../client/intake.ts';
 import type { CallRow, Calls } from '../db/calls.ts';
 import type { Runs } from '../db/runs.ts';
-import type { CallSource } from '../adapters/sources/source.ts';
+import type { AdaptersOf } from '../adapters/connectors/of-project.ts';
 import type { IngestActivities } from '../domain/activities.ts';
 import { signal } from './context.ts';
 
 interface Dependencies {
-  sources: { get(name: string): CallSource };
+  adaptersOf: AdaptersOf;
   calls: Calls;
   runs: Runs;
   release: Pick<BudgetRelease, 'withinDay'>;
@@ -22,7 +22,7 @@ const LOOK_EVERY_MS = 1_000;
 const WATCH_FOR_MS = 10 * 60_000;
 const LOOKS_PER_SWEEP = 30;
 
-export const createIngestActivities = ({ sources, calls, runs, intake, release, client }: Dependencies): Pick<IngestActivities, 'openRun' | 'ingestPage' | 'awaitSettled' | 'failRun'> => {
+export const createIngestActivities = ({ adaptersOf, calls, runs, intake, release, client }: Dependencies): Pick<IngestActivities, 'openRun' | 'ingestPage' | 'awaitSettled' | 'failRun'> => {
   /** A workflow that was terminated or timed out from outside could not record that itself. */
   const markLost = async (unsettled: CallRow[]): Promise<void> => {
     for (const call of unsettled) {
@@ -47,7 +47,7 @@ export const createIngestActivities = ({ sources, calls, runs, intake, release, 
    * Safe to repeat at any point, as the intake is.
    */
   async ingestPage({ runId, project, source, window, cursor, page, pace }) {
-    const listed = await sources.get(source).listCalls({ ...window, ...(cursor ? { cursor } : {}), signal: signal() });
+    const listed = await (await adaptersOf(project)).sources.get(source).listCalls({ ...window, ...(cursor ? { cursor } : {}), signal: signal() });
     const dispositions = await intake.takeIn({ project, source, calls: listed.calls, pace, runId, check: () => signal().throwIfAborted() });
     await runs.noteTasks(runId, dispositions, page + 1);
     const started = dispositions.filter(({ disposition }) => disposition === 'new').length;

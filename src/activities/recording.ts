@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { ObjectStore, Upload } from '../adapters/objects/object-store.ts';
+import type { AdaptersOf } from '../adapters/connectors/of-project.ts';
 import type { CallSource, RecordingLink, RecordingStream } from '../adapters/sources/source.ts';
 import type { Config } from '../config.ts';
 import type { Calls } from '../db/calls.ts';
@@ -7,13 +8,14 @@ import type { Projects } from '../db/projects.ts';
 import type { StoredRecording } from '../db/schema.ts';
 import type { RecordingActivities } from '../domain/activities.ts';
 import type { CallKey } from '../domain/call.ts';
+import type { RecordingOutcome } from '../domain/outcomes.ts';
 import { AftercallError, isAftercallError } from '../domain/errors.ts';
 import { type RecordingFormat, recordingKey } from '../domain/ids.ts';
 import { nextLook, sniff, SNIFF_BYTES, wavEnd } from '../domain/recording.ts';
 import { signal } from './context.ts';
 
 interface Dependencies {
-  sources: { get(name: string): CallSource };
+  adaptersOf: AdaptersOf;
   objects: ObjectStore;
   calls: Calls;
   projects: Projects;
@@ -22,7 +24,7 @@ interface Dependencies {
 
 const CONTENT_TYPE: Record<RecordingFormat, string> = { wav: 'audio/wav', mp3: 'audio/mpeg' };
 
-export const createRecordingActivities = ({ sources, objects, calls, projects, config }: Dependencies): RecordingActivities => {
+export const createRecordingActivities = ({ adaptersOf, objects, calls, projects, config }: Dependencies): RecordingActivities => {
   const maxBytes = config.MAX_RECORDING_MB * 1024 * 1024;
 
   return {
@@ -40,12 +42,22 @@ export const createRecordingActivities = ({ sources, objects, calls, projects, c
       await calls.beginStep(call, 'recording');
       const { details } = await calls.get(call);
       const { recording: before } = await calls.getVersion(call);
-      if (before && (await objects.head(before.key, { signal: signal() }))?.bytes === before.bytes) return { state: 'stored', bytes: before.bytes };
+      const source = (await adaptersOf(call.project)).sources.get(details.source);
+      const isThere = async ({ key, bytes }: { key: string; bytes: number }): Promise<boolean> => (await objects.head(key, { signal: signal() }))?.bytes === bytes;
+      const keep = async (stored: StoredRecording): Promise<RecordingOutcome> => {
+        await calls.keepResult(call, 'recording', stored);
+        await source.recordingStored?.(call.callId, stored);
+        return { state: 'stored', bytes: stored.bytes };
+      };
+      if (before && (await isThere(before))) return keep(before);
       if (details.status === 'abandoned') return { state: 'none', result: 'abandoned' };
 
-      const source = sources.get(details.source);
+      const came = await source.findGiven?.(call.callId);
+      // Uploaded with the call, and copied to its place by an earlier version.
+      if (came?.audio?.key === recordingKey(call, came?.audio?.format ?? 'wav') && (await isThere(came.audio))) return keep({ ...came.audio, recordingId: call.callId, fileName: `${call.callId}.${came.audio.format}` });
       const link = await source.findRecording(call.callId, signal());
       if (!link) {
+        if (came?.hasTranscript) return { state: 'not_needed' };
         if (details.captureRequested === false) return { state: 'none', result: 'no_recording' };
         const next = nextLook(details, looks, await projects.settings(call.project), Date.now());
         if (next.state === 'never') return { state: 'none', result: 'no_recording' };
@@ -60,8 +72,7 @@ export const createRecordingActivities = ({ sources, objects, calls, projects, c
         if (!fresh) throw error;
         return copyRecording({ source, link: fresh, objects, call, maxBytes, signal: signal() });
       });
-      await calls.keepResult(call, 'recording', stored);
-      return { state: 'stored', bytes: stored.bytes };
+      return keep(stored);
     },
   };
 };

@@ -2,14 +2,14 @@ import type { Audio } from '../adapters/audio/audio.ts';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { Calls } from '../db/calls.ts';
 import type { Costs } from '../db/costs.ts';
+import type { GivenCalls } from '../db/given-calls.ts';
 import type { Projects } from '../db/projects.ts';
 import type { LlmActivities } from '../domain/activities.ts';
 import type { Price } from '../domain/cost.ts';
 import { AftercallError } from '../domain/errors.ts';
-import { transcriptKey } from '../domain/ids.ts';
-import { signal } from './context.ts';
 import { hearCall } from './hear-call.ts';
 import type { ProvidersOf } from './providers.ts';
+import { keepTranscript, takeGivenTranscript } from './stored-transcript.ts';
 
 interface Dependencies {
   calls: Calls;
@@ -18,6 +18,7 @@ interface Dependencies {
   audio: Audio;
   providers: ProvidersOf;
   projects: Projects;
+  given: Pick<GivenCalls, 'find'>;
   prices: Price[];
 }
 
@@ -32,6 +33,8 @@ export const createTranscriptionActivities = (dependencies: Dependencies): Pick<
     async transcribe({ call }) {
       await calls.beginStep(call, 'transcription');
       const settings = await projects.settings(call.project);
+      const written = await takeGivenTranscript(dependencies, call);
+      if (written) return { state: 'transcribed', turns: written.turns.length, gradable: written.turns.length >= settings.minTurnsToGrade };
       if (!settings.transcribe) return { state: 'off' };
       const { recording } = await calls.getVersion(call);
       if (!recording) {
@@ -39,15 +42,7 @@ export const createTranscriptionActivities = (dependencies: Dependencies): Pick<
       }
       const by = await providers.for(call);
       const transcript = await hearCall(dependencies, { call, recording, providers: by, step: 'transcription', language: by.spokenLanguage ?? settings.language });
-      await objects.put(transcriptKey(call), `${JSON.stringify(transcript)}\n`, { contentType: 'application/json', signal: signal() });
-      await calls.keepResult(call, 'transcription', {
-        key: transcriptKey(call),
-        turns: transcript.turns.length,
-        durationMs: transcript.durationMs,
-        provider: transcript.provider,
-        model: transcript.model,
-        ...(transcript.language ? { language: transcript.language } : {}),
-      });
+      await keepTranscript({ calls, objects }, call, transcript);
       return { state: 'transcribed', turns: transcript.turns.length, gradable: transcript.turns.length >= settings.minTurnsToGrade };
     },
   };

@@ -1,12 +1,17 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { raw, Router } from 'express';
 import { callIdOf } from '../adapters/sources/amocrm.ts';
-import type { Config } from '../config.ts';
 import type { InboxEvent } from '../db/inbox.ts';
 import { HttpProblem } from './problems.ts';
 import type { WebhookDependencies } from './webhooks.ts';
 
-type AmoCrmWebhookConfig = Pick<Config, 'AMOCRM_BASE_URL' | 'AMOCRM_ACCOUNT_ID' | 'AMOCRM_WEBHOOK_SECRET'>;
+/** Whose webhooks come under an address, and from which account alone they may come. */
+export interface AmoCrmHook {
+  project: string;
+  accountId: string | undefined;
+  baseUrl: string | undefined;
+}
+export type AmoCrmHookOf = (secret: string) => Promise<AmoCrmHook | undefined>;
 
 const MAX_BYTES = 256 * 1024;
 const MAX_FIELDS = 5_000;
@@ -21,7 +26,7 @@ const CALL_TYPES = ['10', '11', 'call_in', 'call_out'];
 interface Parsed {
   accountId: string | undefined;
   subdomain: string | undefined;
-  events: InboxEvent[];
+  events: Omit<InboxEvent, 'attempts' | 'project'>[];
 }
 
 /**
@@ -29,7 +34,7 @@ interface Parsed {
  *
  * Keys are compared as text and never become objects, so no key can reach what is not there to be set.
  */
-export const parseAmoCrmForm = (body: string): Omit<Parsed, 'events'> & { events: Omit<InboxEvent, 'attempts'>[] } => {
+export const parseAmoCrmForm = (body: string): Parsed => {
   const account = new Map<string, string>();
   const notes = new Map<string, { list: 'leads' | 'contacts' | 'companies'; fields: Map<string, string> }>();
   let read = 0;
@@ -60,30 +65,32 @@ export const parseAmoCrmForm = (body: string): Omit<Parsed, 'events'> & { events
 /**
  * `POST /webhooks/amocrm/:secret`: checked, written down, answered.
  *
- * amoCRM does not sign what it sends, so the address is the secret. Whoever does not know it learns nothing:
+ * amoCRM does not sign what it sends, so the address is the secret, and says which project it is for. Whoever does not know it learns nothing:
  * a wrong one is answered as any address is at which there is nothing.
  */
-export const amoCrmWebhookRouter = ({ config, inbox, kick, count }: Omit<WebhookDependencies, 'secret'> & { config: AmoCrmWebhookConfig }): Router => {
+export const amoCrmWebhookRouter = ({ hookOf, inbox, kick, count }: WebhookDependencies & { hookOf: AmoCrmHookOf }): Router => {
   const router = Router();
-  const expected = config.AMOCRM_WEBHOOK_SECRET === undefined ? undefined : digest(config.AMOCRM_WEBHOOK_SECRET);
   const form = raw({ type: () => true, limit: MAX_BYTES });
 
   router.post(
     '/webhooks/amocrm/:secret',
-    (request, _response, next) => {
-      // Before the body is read. Digests are of one length, whatever is compared.
-      if (expected && timingSafeEqual(digest(request.params.secret), expected)) return next();
+    async (request, response, next) => {
+      // Before the body is read.
+      const hook = await hookOf(request.params.secret);
+      response.locals['hook'] = hook;
+      if (hook) return next();
       count('refused');
       throw new HttpProblem(404, 'There is nothing at this address.');
     },
     form,
     async (request, response) => {
       const { accountId, subdomain, events } = parseAmoCrmForm(Buffer.isBuffer(request.body) ? request.body.toString('utf8') : '');
-      if (accountId !== config.AMOCRM_ACCOUNT_ID || (subdomain !== undefined && !isOurs(subdomain, config.AMOCRM_BASE_URL))) {
+      const hook = response.locals['hook'] as AmoCrmHook;
+      if (accountId === undefined || accountId !== hook.accountId || (subdomain !== undefined && !isOurs(subdomain, hook.baseUrl))) {
         count('refused');
         throw new HttpProblem(403, 'The event is of another account.');
       }
-      const fresh = await inbox.receiveAll(events);
+      const fresh = await inbox.receiveAll(events.map((event) => ({ ...event, project: hook.project })));
       if (events.length > 0) count(fresh > 0 ? 'accepted' : 'duplicate');
       if (fresh > 0) kick();
       response.status(200).json({ received: true });
@@ -91,8 +98,6 @@ export const amoCrmWebhookRouter = ({ config, inbox, kick, count }: Omit<Webhook
   );
   return router;
 };
-
-const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
 /** Against the account's own host. An address that names no account, as of a proxy, cannot tell. */
 const isOurs = (subdomain: string, baseUrl = ''): boolean => {

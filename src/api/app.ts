@@ -14,11 +14,12 @@ import { createRouteTable } from './route.ts';
 import { accountRoutes } from './routes/accounts.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { bulkRoutes } from './routes/bulk.ts';
+import { connectorRoutes } from './routes/connectors.ts';
 import { callRoutes } from './routes/calls.ts';
 import { costRoutes } from './routes/costs.ts';
 import { qualityRoutes } from './routes/quality.ts';
 import { runRoutes } from './routes/runs.ts';
-import { scheduleRoutes } from './routes/schedule.ts';
+import { scheduleRoutes } from './routes/schedules.ts';
 import { settingsRoutes } from './routes/settings.ts';
 import { shownPath } from './shown-path.ts';
 import { type WebhookDependencies, webhookRouter } from './webhooks.ts';
@@ -29,7 +30,7 @@ const CHECK_MS = 5_000;
 
 /** The HTTP API. Open to all are health, readiness, the documentation, signing in, and webhooks with a signature or a secret address. */
 export const createApi = (dependencies: ApiDependencies): Express => {
-  const { accounts, audit, config, log, calls, inbox, idempotency, codec, checks, kickRelay } = dependencies;
+  const { accounts, audit, config, log, calls, inbox, idempotency, codec, checks, kickRelay, senders } = dependencies;
   const app = express();
   app.disable('x-powered-by');
   app.set('query parser', 'simple');
@@ -55,9 +56,9 @@ export const createApi = (dependencies: ApiDependencies): Express => {
     response.status(ready ? 200 : 503).json({ status: ready ? 'ok' : 'unavailable', checks: Object.fromEntries(results) });
   });
 
-  const webhooks: Omit<WebhookDependencies, 'secret'> = { inbox, kick: kickRelay, count: (outcome) => metrics.webhooks.inc({ outcome }) };
-  app.use(webhookRouter({ ...webhooks, secret: config.WEBEX_WEBHOOK_SECRET }));
-  app.use(amoCrmWebhookRouter({ ...webhooks, config }));
+  const webhooks: WebhookDependencies = { inbox, kick: kickRelay, count: (outcome) => metrics.webhooks.inc({ outcome }) };
+  app.use(webhookRouter({ ...webhooks, secretOf: senders.webex }));
+  app.use(amoCrmWebhookRouter({ ...webhooks, hookOf: senders.amocrm }));
 
   const routes = createRouteTable({ authenticate: accounts.authenticate, idempotency, audit });
   const operator: express.RequestHandler = async (request, _response, next) => {
@@ -77,6 +78,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   callRoutes(routes, dependencies);
   runRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);
+  connectorRoutes(routes, dependencies);
   costRoutes(routes, dependencies);
   settingsRoutes(routes, dependencies);
   qualityRoutes(routes, dependencies);

@@ -4,12 +4,15 @@ import type { BudgetRelease } from '../client/budget-release.ts';
 import type { BulkClient } from '../client/bulk.ts';
 import type { CallsClient } from '../client/calls.ts';
 import type { Accounts } from '../accounts/accounts.ts';
-import type { Schedules } from '../client/schedules.ts';
+import type { AdaptersOf } from '../adapters/connectors/of-project.ts';
+import type { ScheduleOf } from '../client/schedules.ts';
 import type { Config } from '../config.ts';
 import type { Audit } from '../db/audit.ts';
 import type { BulkRulings } from '../db/bulk-rulings.ts';
 import type { Calls } from '../db/calls.ts';
 import type { Costs } from '../db/costs.ts';
+import type { Connectors } from '../db/connectors.ts';
+import type { Credentials } from '../db/credentials.ts';
 import type { Effects } from '../db/effects.ts';
 import type { Idempotency } from '../db/idempotency.ts';
 import type { Inbox } from '../db/inbox.ts';
@@ -17,10 +20,11 @@ import type { Projects } from '../db/projects.ts';
 import type { Quality } from '../db/quality.ts';
 import type { Runs } from '../db/runs.ts';
 import type { Log } from '../telemetry/log.ts';
+import type { Senders } from './senders.ts';
 
 /** What the API asks. */
 export interface ApiDependencies {
-  config: Pick<Config, 'WEBEX_WEBHOOK_SECRET' | 'AMOCRM_BASE_URL' | 'AMOCRM_ACCOUNT_ID' | 'AMOCRM_WEBHOOK_SECRET' | 'TEMPORAL_UI_URL' | 'TEMPORAL_NAMESPACE'>;
+  config: Pick<Config, 'TEMPORAL_UI_URL' | 'TEMPORAL_NAMESPACE'>;
   log: Log;
   projects: Projects;
   calls: Calls;
@@ -37,8 +41,14 @@ export interface ApiDependencies {
   bulkClient: BulkClient;
   accounts: Accounts;
   audit: Audit;
-  /** @throws NOT_FOUND for a project that has none */
-  scheduleOf: (project: string) => Pick<Schedules, 'describe' | 'pause' | 'resume' | 'trigger' | 'backfill'>;
+  connectors: Connectors;
+  credentials: Pick<Credentials, 'forget'>;
+  adaptersOf: AdaptersOf;
+  scheduleOf: ScheduleOf;
+  /** Systems that the installation's settings connect, for its own project. */
+  installed: readonly string[];
+  /** Who may send webhooks. */
+  senders: Senders;
   codec: PayloadCodec;
   /** Named checks of what the API stands on; each throws when it does not hold. */
   checks: Record<string, () => Promise<void>>;

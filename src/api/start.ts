@@ -1,18 +1,16 @@
 import type { Connection } from '@temporalio/client';
 import { sql } from 'kysely';
-import { amoCrmConfig, paceOf } from '../config.ts';
+import { paceOf, type System, SYSTEMS, withSystem } from '../config.ts';
 import { createPayloadCodec } from '../crypto/payload-codec.ts';
 import { createKeyRing } from '../crypto/key-ring.ts';
 import { createAudit } from '../db/audit.ts';
 import { createExpiry } from '../client/expiry.ts';
 import { createIdempotency } from '../db/idempotency.ts';
-import { createInbox } from '../db/inbox.ts';
-import { AftercallError } from '../domain/errors.ts';
-import { DEFAULT_PROJECT } from '../domain/ids.ts';
 import type { Wiring } from '../wiring.ts';
 import { createApi, listen, type RunningApi } from './app.ts';
 import { amoCrmDelivery, webexDelivery } from './deliveries.ts';
 import { startHousekeeping } from './housekeeping.ts';
+import { createSenders } from './senders.ts';
 import { type Delivery, startWebhookRelay } from './webhook-relay.ts';
 
 /** The first administrator of a new installation: whoever starts it shows this, once. */
@@ -25,12 +23,10 @@ const HOUR_MS = 3_600_000;
 
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
-  const { accounts, config, log, db, calls, runs, effects, costs, quality, projects, objects, sources, callsClient, bulkRulings, bulkClient, intake, budgetRelease, schedules, temporal } = wiring;
-  const inbox = createInbox(db);
-  const project = DEFAULT_PROJECT;
+  const { accounts, config, log, db, calls, runs, effects, costs, quality, projects, objects, connectors, credentials, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, intake, budgetRelease, scheduleOf, temporal } = wiring;
   const deliveries: Record<string, Delivery> = {
-    webex: webexDelivery({ callsClient, schedules, project, log }),
-    ...(amoCrmConfig(config) ? { amocrm: amoCrmDelivery({ source: sources.get('amocrm'), intake, callsClient, project, pace: paceOf(config), log }) } : {}),
+    webex: webexDelivery({ callsClient, scheduleOf, log }),
+    amocrm: amoCrmDelivery({ adaptersOf, intake, callsClient, pace: paceOf(config), log }),
   };
   const relay = startWebhookRelay({ inbox, deliveries, log });
   const idempotency = createIdempotency(db);
@@ -57,10 +53,12 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     bulkClient,
     accounts,
     audit: createAudit(db),
-    scheduleOf: (project) => {
-      if (project === DEFAULT_PROJECT) return schedules;
-      throw new AftercallError('NOT_FOUND', `Project ${project} has no schedule.`, { advice: 'Calls of other projects come in by webhook or upload.', outcome: 'refused' });
-    },
+    connectors,
+    credentials,
+    adaptersOf,
+    scheduleOf,
+    installed: (Object.keys(SYSTEMS) as System[]).filter((system) => withSystem(config, system)),
+    senders: createSenders({ config, connectors }),
     codec: createPayloadCodec(createKeyRing(config.AFTERCALL_KEYS)),
     checks: {
       database: async () => void (await sql`select 1`.execute(db)),

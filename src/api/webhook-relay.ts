@@ -1,5 +1,6 @@
 import pLimit from 'p-limit';
 import type { Inbox, InboxEvent } from '../db/inbox.ts';
+import { asInstallation, inProject } from '../db/scope.ts';
 import { isAftercallError, messageOf } from '../domain/errors.ts';
 import type { Log } from '../telemetry/log.ts';
 
@@ -26,13 +27,13 @@ export const startWebhookRelay = ({ inbox, deliveries, log }: Dependencies) => {
 
   const deliver = async (event: InboxEvent): Promise<void> => {
     if (stopped) return;
-    const { source, eventId, type } = event;
+    const { project, source, eventId, type } = event;
     try {
       // A source that is not in the settings any more has nothing to be delivered to.
-      await deliveries[source]?.(event);
+      await inProject(project, async () => deliveries[source]?.(event));
       await inbox.delivered(event);
     } catch (error) {
-      log.warn({ source, eventId, type, error: messageOf(error), ...(isAftercallError(error) ? { code: error.code } : {}) }, 'webhook not delivered, will be tried again');
+      log.warn({ project, source, eventId, type, error: messageOf(error), ...(isAftercallError(error) ? { code: error.code } : {}) }, 'webhook not delivered, will be tried again');
       await inbox.failed(event, messageOf(error));
     }
   };
@@ -50,7 +51,8 @@ export const startWebhookRelay = ({ inbox, deliveries, log }: Dependencies) => {
 
   const kick = (): void => {
     again = true;
-    running ??= drain()
+    // Whoever kicks may see one project only; events are everybody's.
+    running ??= asInstallation(drain)
       .catch((error: unknown) => log.warn({ error: messageOf(error) }, 'the webhook inbox cannot be read'))
       .finally(() => {
         running = undefined;

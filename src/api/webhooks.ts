@@ -1,4 +1,4 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { raw, Router } from 'express';
 import { z } from 'zod';
 import type { Inbox } from '../db/inbox.ts';
@@ -16,29 +16,34 @@ const WINDOW_MS = 5 * 60_000;
 const MAX_BYTES = '1mb';
 
 export interface WebhookDependencies {
-  secret: string | undefined;
   inbox: Inbox;
   /** Called when there is something to deliver. */
   kick: () => void;
   count: (outcome: 'accepted' | 'duplicate' | 'refused') => void;
 }
 
+/** Of a project's subscription; of the installation's own where no project is named. */
+export type WebexSecretOf = (project: string | undefined) => Promise<{ project: string; secret: string } | undefined>;
+
 /**
- * `POST /webhooks/webex`: checked, written down, answered. Webex waits five seconds and promises neither
+ * `POST /webhooks/webex` for the installation's own subscription, `/webhooks/webex/:project` for a project's: checked, written down, answered. Webex waits five seconds and promises neither
  * order nor singleness, so nothing is done here beyond that; the relay delivers.
  */
-export const webhookRouter = ({ secret, inbox, kick, count }: WebhookDependencies): Router => {
+export const webhookRouter = ({ secretOf, inbox, kick, count }: WebhookDependencies & { secretOf: WebexSecretOf }): Router => {
   const router = Router();
-  router.post('/webhooks/webex', raw({ type: () => true, limit: MAX_BYTES }), async (request, response) => {
+  router.post(['/webhooks/webex', '/webhooks/webex/:project'], raw({ type: () => true, limit: MAX_BYTES }), async (request, response) => {
     const refuse = (status: number, why: string): never => {
       count('refused');
       throw new HttpProblem(status, why);
     };
-    if (!secret) return refuse(503, 'Webhooks are off: WEBEX_WEBHOOK_SECRET is not set.');
+    const named = typeof request.params['project'] === 'string' ? request.params['project'] : undefined;
+    const found = await secretOf(named);
+    if (!found && named === undefined) return refuse(503, 'Webhooks are off: WEBEX_WEBHOOK_SECRET is not set.');
     const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
-    const expected = createHmac('sha256', secret).update(body).digest();
+    // Whoever knocks for a project is not told whether it exists.
+    const expected = createHmac('sha256', found?.secret ?? randomBytes(32)).update(body).digest();
     const given = Buffer.from(request.get('x-webexcc-signature') ?? '', 'hex');
-    if (given.byteLength !== expected.byteLength || !timingSafeEqual(given, expected)) return refuse(401, 'The signature does not fit the body.');
+    if (!found || given.byteLength !== expected.byteLength || !timingSafeEqual(given, expected)) return refuse(401, 'The signature does not fit the body.');
 
     const event = EventSchema.safeParse(parse(body));
     if (!event.success) return refuse(400, 'The body is no Webex event.');
@@ -49,7 +54,7 @@ export const webhookRouter = ({ secret, inbox, kick, count }: WebhookDependencie
       if (Math.abs(Date.now() - Number(timestamp)) > WINDOW_MS || Number.isNaN(Number(timestamp))) return refuse(401, 'The event is older than five minutes.');
       if (comciscotimestamp !== undefined && String(comciscotimestamp) !== timestamp) return refuse(401, 'The timestamps of header and body differ.');
     }
-    const isNew = await inbox.receive({ source: 'webex', eventId: id, type, body: { taskId: data.taskId ?? null } });
+    const isNew = await inbox.receive({ project: found.project, source: 'webex', eventId: id, type, body: { taskId: data.taskId ?? null } });
     count(isNew ? 'accepted' : 'duplicate');
     if (isNew) kick();
     response.status(isNew ? 202 : 200).json({ received: true });

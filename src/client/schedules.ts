@@ -1,8 +1,12 @@
 import { type Client, ScheduleAlreadyRunning, type ScheduleDescription, type ScheduleOptions, ScheduleNotFoundError, ScheduleOverlapPolicy } from '@temporalio/client';
-import type { Config } from '../config.ts';
+import { configWith } from '../adapters/connectors/settings.ts';
+import { POLLED } from '../adapters/connectors/registry.ts';
+import { type Config, withSystem } from '../config.ts';
+import type { Connector, Connectors } from '../db/connectors.ts';
+import type { Projects } from '../db/projects.ts';
 import { queueName } from '../domain/activities.ts';
 import { AftercallError } from '../domain/errors.ts';
-import { ingestWorkflowId, scheduleId } from '../domain/ids.ts';
+import { DEFAULT_PROJECT, ingestWorkflowId, scheduleId } from '../domain/ids.ts';
 import type { IngestWindowInput, Pace } from '../domain/messages.ts';
 
 type ScheduleConfig = Pick<Config, 'INGEST_EVERY' | 'INGEST_CRON' | 'INGEST_OVERLAP' | 'INGEST_CATCHUP' | 'INGEST_SETTLE'>;
@@ -76,7 +80,7 @@ export const createSchedules = ({
     work.catch((error: unknown) => {
       if (error instanceof ScheduleNotFoundError) {
         throw new AftercallError('NOT_FOUND', `There is no schedule ${id} in namespace ${client.options.namespace}.`, {
-          advice: 'Create it with `npm run schedule -- apply`.',
+          advice: 'Create it with `npm run schedule -- apply`, or by saving the connector of its source.',
           cause: error,
         });
       }
@@ -107,6 +111,13 @@ export const createSchedules = ({
       }
       await handle.update((previous) => ({ ...previous, spec, action, policies })).catch((error: unknown) => Promise.reject(asRefused(error)));
       return 'updated';
+    },
+
+    /** Takes the schedule away; a window that is being read is read to its end. Nothing to do where there is none. */
+    async remove(): Promise<void> {
+      await handle.delete().catch((error: unknown) => {
+        if (!(error instanceof ScheduleNotFoundError)) throw error;
+      });
     },
 
     pause: (note: string): Promise<void> => orExplain(handle.pause(note)),
@@ -150,3 +161,36 @@ export const createSchedules = ({
     },
   };
 };
+
+export interface ScheduleOfDependencies {
+  client: Client;
+  config: Config;
+  pace: Pace;
+  connectors: Pick<Connectors, 'find'>;
+  projects: Pick<Projects, 'settings'>;
+}
+
+/**
+ * The schedule of a project's source, with the timetable that stands for it: of its connector, or of the
+ * installation's settings.
+ *
+ * @param given the connector as it is about to be saved, and how far the project's windows reach back: then nothing is read
+ * @throws NOT_FOUND when the project has no such source
+ */
+export type ScheduleOf = (project: string, source: string, given?: { connector: Connector; minutesBack: number }) => Promise<Schedules>;
+
+export const createScheduleOf =
+  ({ client, config, pace, connectors, projects }: ScheduleOfDependencies): ScheduleOf =>
+  async (project, source, given) => {
+    const system = POLLED.find((name) => name === source);
+    const connector = given?.connector ?? (system && (await connectors.find(project, system)));
+    if (!system || (!connector && !(project === DEFAULT_PROJECT && withSystem(config, system)))) {
+      throw new AftercallError('NOT_FOUND', `Project ${project} has no source "${source}" that is read in windows.`, {
+        advice: `Connect ${POLLED.join(' or ')}; calls also come in by signed webhook and by upload.`,
+        outcome: 'refused',
+      });
+    }
+    const own = connector ? configWith(config, system, connector) : config;
+    const minutesBack = connector && connector.settings['MINUTES_BACK'] === undefined ? (given?.minutesBack ?? (await projects.settings(project)).minutesBack) : own.MINUTES_BACK;
+    return createSchedules({ client, config: own, pace, minutesBack, project, source });
+  };

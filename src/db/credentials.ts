@@ -21,6 +21,11 @@ export const createCredentials = (db: Database, keyRing: KeyRing) => ({
     return row?.sealed ? (JSON.parse(keyRing.openText(row.sealed, name)) as StoredToken) : undefined;
   },
 
+  /** Drops a token, because what it belonged to is gone. */
+  async forget(name: string): Promise<void> {
+    await db.deleteFrom('credentials').where('name', '=', name).execute();
+  },
+
   /**
    * Replaces a token by exactly one holder at a time, over all processes.
    *

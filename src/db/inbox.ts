@@ -2,12 +2,17 @@ import { sql } from 'kysely';
 import { type Database, json, storable } from './database.ts';
 
 export interface InboxEvent {
+  project: string;
   source: string;
   eventId: string;
   type: string;
   body: Record<string, unknown>;
   attempts: number;
 }
+
+type EventKey = Pick<InboxEvent, 'project' | 'source' | 'eventId'>;
+
+const toRow = ({ project, source, eventId, type, body }: Omit<InboxEvent, 'attempts'>) => ({ project, source, event_id: eventId, type, body: json(body) });
 
 /** Waits between tries to deliver an event: 1 s doubling up to 5 minutes. */
 const backOff = sql<Date>`now() + least(interval '5 minutes', interval '1 second' * power(2, least(attempts, 10)))`;
@@ -17,7 +22,7 @@ export const createInbox = (db: Database) => ({
   async receive(event: Omit<InboxEvent, 'attempts'>): Promise<boolean> {
     const row = await db
       .insertInto('inbox')
-      .values({ source: event.source, event_id: event.eventId, type: event.type, body: json(event.body) })
+      .values(toRow(event))
       .onConflict((conflict) => conflict.doNothing())
       .returning('event_id')
       .executeTakeFirst();
@@ -29,7 +34,7 @@ export const createInbox = (db: Database) => ({
     if (events.length === 0) return 0;
     const rows = await db
       .insertInto('inbox')
-      .values(events.map((event) => ({ source: event.source, event_id: event.eventId, type: event.type, body: json(event.body) })))
+      .values(events.map(toRow))
       .onConflict((conflict) => conflict.doNothing())
       .returning('event_id')
       .execute();
@@ -40,7 +45,7 @@ export const createInbox = (db: Database) => ({
   async due(limit: number): Promise<InboxEvent[]> {
     const rows = await db
       .selectFrom('inbox')
-      .select(['source', 'event_id', 'type', 'body', 'attempts'])
+      .select(['project', 'source', 'event_id', 'type', 'body', 'attempts'])
       .where('delivered_at', 'is', null)
       .where('next_attempt_at', '<=', sql<Date>`now()`)
       .orderBy('received_at')
@@ -49,14 +54,16 @@ export const createInbox = (db: Database) => ({
     return rows.map(({ event_id: eventId, ...row }) => ({ ...row, eventId }));
   },
 
-  async delivered({ source, eventId }: Pick<InboxEvent, 'source' | 'eventId'>): Promise<void> {
-    await db.updateTable('inbox').set({ delivered_at: sql`now()`, error: null }).where('source', '=', source).where('event_id', '=', eventId).execute();
+  /** Notes that an event was delivered. What it said is not needed any more, only that it came. */
+  async delivered({ project, source, eventId }: EventKey): Promise<void> {
+    await db.updateTable('inbox').set({ delivered_at: sql`now()`, error: null, body: json({}) }).where('project', '=', project).where('source', '=', source).where('event_id', '=', eventId).execute();
   },
 
-  async failed({ source, eventId }: Pick<InboxEvent, 'source' | 'eventId'>, error: string): Promise<void> {
+  async failed({ project, source, eventId }: EventKey, error: string): Promise<void> {
     await db
       .updateTable('inbox')
       .set({ attempts: sql`attempts + 1`, next_attempt_at: backOff, error: storable(error) })
+      .where('project', '=', project)
       .where('source', '=', source)
       .where('event_id', '=', eventId)
       .execute();

@@ -8,6 +8,7 @@ import type { CostKind, PaidFor, Usage } from '../domain/cost.ts';
 import type { CrmResult } from '../domain/crm-rules.ts';
 import type { Gate } from '../domain/messages.ts';
 import type { PatternKind } from '../domain/patterns.ts';
+import type { GivenAudio, GivenTranscript } from '../domain/given.ts';
 import type { ExecutionReport } from '../domain/report.ts';
 import type { ProjectSettings } from '../domain/settings.ts';
 import type { PresetTestResult } from '../domain/preset-test.ts';
@@ -48,6 +49,9 @@ export interface Schema {
   credentials: CredentialsTable;
   encryption_keys: EncryptionKeysTable;
   inbox: InboxTable;
+  connectors: ConnectorsTable;
+  hooks: HooksTable;
+  given_calls: GivenCallsTable;
   idempotency_keys: IdempotencyKeysTable;
   bulk_rulings: BulkRulingsTable;
   call_terms: CallTermsTable;
@@ -455,8 +459,47 @@ export interface EncryptionKeysTable {
   retired_at: NullableTimestamp;
 }
 
-/** Webhooks as they came, written before anything is done about them. */
+/** A system that a project has connected itself. */
+export interface ConnectorsTable {
+  project: string;
+  kind: string;
+  /** What is no secret, by the names of the installation's settings. */
+  settings: Json<Record<string, string>>;
+  /** Its secrets, as JSON under the key ring. */
+  sealed: string;
+  /** SHA-256 of the secret in its webhooks' address. */
+  webhook_hash: string | null;
+  revision: Generated<string>;
+  updated_by: string;
+  updated_at: DefaultedTimestamp;
+}
+
+/** An address at which a program hands calls in. */
+export interface HooksTable {
+  id: string;
+  project: string;
+  name: string;
+  /** The secret that signs, under the key ring. */
+  sealed: string;
+  created_by: string;
+  created_at: CreatedAt;
+  last_used_at: NullableTimestamp;
+}
+
+/** What came with a call that was handed in. */
+export interface GivenCallsTable {
+  project: string;
+  call_id: string;
+  /** Under the key ring: whoever has the link has the recording. */
+  recording_url: string | null;
+  audio: NullableJson<GivenAudio>;
+  transcript: NullableJson<GivenTranscript>;
+  updated_at: DefaultedTimestamp;
+}
+
+/** Webhooks and uploads as they came, written before anything is done about them. */
 export interface InboxTable {
+  project: string;
   source: string;
   event_id: string;
   type: string;

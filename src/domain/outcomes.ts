@@ -17,6 +17,8 @@ export interface FetchRecording extends StepInput {
 export type RecordingOutcome =
   | { state: 'stored'; bytes: number }
   | { state: 'not_ready'; lookAgainInMs: number }
+  /** What was said came with the call, in writing. */
+  | { state: 'not_needed' }
   /** There is none and there will be none: the call ends with this result. */
   | { state: 'none'; result: Extract<CallResult, 'abandoned' | 'no_recording'> };
 
@@ -42,4 +44,4 @@ export type CrmOutcome =
   | { state: 'needs_approval'; scenario: Scenario; action: CrmAction; reasons: string[] }
   /** An earlier call or system acted already; its marker was found. */
   | { state: 'already_done'; scenario?: Scenario }
-  | { state: 'off' };
+  | { state: 'off'; reason?: string };

@@ -15,9 +15,9 @@ import type { SandboxServer } from '../../sandbox/server.ts';
 import { type AmoCrmSession, createAmoCrmSession } from '../../src/adapters/amocrm/session.ts';
 import { createGuard } from '../../src/adapters/http/guard.ts';
 import { parseHostList } from '../../src/adapters/http/hosts.ts';
-import { createCallNotes } from '../../src/adapters/notes/registry.ts';
 import { createAmoCrm } from '../../src/adapters/sources/amocrm.ts';
-import { createSources } from '../../src/adapters/sources/registry.ts';
+import { createAdaptersOf } from '../../src/adapters/connectors/of-project.ts';
+import { createConnectors } from '../../src/db/connectors.ts';
 import type { CallCursor, CallSource } from '../../src/adapters/sources/source.ts';
 import { type AmoCrmConfig, loadConfig } from '../../src/config.ts';
 import { createKeyRing } from '../../src/crypto/key-ring.ts';
@@ -310,10 +310,12 @@ describe('errors', () => {
     await addFaults(amocrm, { route: 'GET /api/v4/leads/notes', effect: { kind: 'respond', status, body, headers } });
     expect(await failureOf(sourceOf().listCalls({ fromMs: 0, toMs: 1_000, signal: signal() }))).toMatchObject({ code, retryable, advice: expect.any(String) as unknown });
   });
-  it('of a source that is not in the settings name those that are', () => {
-    const config = loadConfig(complete);
-    expect(() => createSources({ config, credentials: createCredentials(db, createKeyRing(KEYS)) }).get('amocrm')).toThrow('There is no call source "amocrm" in the settings.');
-    expect(() => createCallNotes({ config }).get('amocrm')).toThrow('There is no CRM "amocrm" in the settings');
+  it('of a source that is not in the settings name those that are', async () => {
+    const keyRing = createKeyRing(KEYS);
+    const adaptersOf = createAdaptersOf({ config: loadConfig(complete), connectors: createConnectors(db, keyRing), credentials: createCredentials(db, keyRing), givenSource: () => undefined as never });
+    const { sources, callNotes } = await adaptersOf('default');
+    expect(() => sources.get('amocrm')).toThrow('There is no call source "amocrm" in the settings of project default.');
+    expect(() => callNotes.get('amocrm')).toThrow('There is no CRM for notes "amocrm" in the settings of project default.');
   });
 });
 

@@ -9,8 +9,9 @@ import type { SandboxServer } from '../../sandbox/server.ts';
 import { SETTINGS_FOR } from '../../sandbox/settings.ts';
 import { type AmoCrmSession, createAmoCrmSession } from '../../src/adapters/amocrm/session.ts';
 import type { CallNotes } from '../../src/adapters/notes/notes.ts';
-import { createCallNotes } from '../../src/adapters/notes/registry.ts';
-import { type AmoCrmConfig, loadConfig } from '../../src/config.ts';
+import { createAmoCrmNotes } from '../../src/adapters/notes/amocrm.ts';
+import { createSalesforceNotes } from '../../src/adapters/notes/salesforce.ts';
+import { type AmoCrmConfig, loadConfig, withSystem } from '../../src/config.ts';
 import { createKeyRing } from '../../src/crypto/key-ring.ts';
 import { createCredentials } from '../../src/db/credentials.ts';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
@@ -49,7 +50,7 @@ describe('a note on a card', () => {
   const note = (text: string) => ({ subject: 'Call graded', text, date: '2026-11-20', direction: 'inbound' as const });
   const KEY = 'a'.repeat(64);
   const LEAD = { kind: 'lead' as const, id: '7000001' };
-  const notes = (session = sessionOf()): CallNotes => createCallNotes({ config: loadConfig(complete), amocrm: session }).get('amocrm');
+  const notes = (session = sessionOf()): CallNotes => createAmoCrmNotes(session);
   const written = () => notesOf(amocrm, 'common');
 
   it('is written once, edited on a re-run, and left alone when it says the same', async () => {
@@ -98,8 +99,8 @@ describe('a note on a card', () => {
   it('of Salesforce is a task that is upserted, lost answer or not', async () => {
     const salesforce = await startSalesforce({});
     try {
-      const config = loadConfig({ ...complete, ...SETTINGS_FOR.salesforce(salesforce.url) });
-      const put = (target: { kind: 'lead' | 'company'; id: string }, text: string) => createCallNotes({ config }).get('salesforce').put(KEY, target, note(text), signal());
+      const config = withSystem(loadConfig({ ...complete, ...SETTINGS_FOR.salesforce(salesforce.url) }), 'salesforce')!;
+      const put = (target: { kind: 'lead' | 'company'; id: string }, text: string) => createSalesforceNotes(config).put(KEY, target, note(text), signal());
       const leadId = await addRecord(salesforce, 'Lead', { LastName: 'Tan', Company: 'Acme' });
       await addFaults(salesforce, { route: 'PATCH /services/data/*', effect: { kind: 'drop_after' } });
       await failureOf(put({ kind: 'lead', id: leadId }, 'Score 70'));

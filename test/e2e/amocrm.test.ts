@@ -10,7 +10,7 @@ import { createAmoCrmSession } from '../../src/adapters/amocrm/session.ts';
 import type { RunningApi } from '../../src/api/app.ts';
 import { startApi } from '../../src/api/start.ts';
 import { createSchedules } from '../../src/client/schedules.ts';
-import { amoCrmConfig, paceOf } from '../../src/config.ts';
+import { paceOf, withSystem } from '../../src/config.ts';
 import { createKeyRing } from '../../src/crypto/key-ring.ts';
 import { createCredentials } from '../../src/db/credentials.ts';
 import type { CallRow } from '../../src/db/calls.ts';
@@ -86,7 +86,7 @@ afterEach(async () => {
 });
 
 const addHook = async (): Promise<void> => {
-  const session = createAmoCrmSession({ config: amoCrmConfig(system.config)!, credentials: createCredentials(system.wiring.db, createKeyRing(system.config.AFTERCALL_KEYS)) });
+  const session = createAmoCrmSession({ config: withSystem(system.config, 'amocrm')!, credentials: createCredentials(system.wiring.db, createKeyRing(system.config.AFTERCALL_KEYS)) });
   await session.ask({ doing: 'Subscribing', path: '/api/v4/webhooks', method: 'POST', body: { destination: `${api.url}/webhooks/amocrm/${SECRET}`, settings: ['note_lead', 'note_contact', 'note_company'] }, signal: AbortSignal.timeout(10_000) });
 };
 
@@ -165,7 +165,7 @@ describe('a webhook of amoCRM', () => {
   it('of our own note, or of anything but a call, starts nothing', async () => {
     const rows = (await inboxRows()).length;
     const calls = await callsOf();
-    await system.wiring.callNotes.get('amocrm').put('k'.repeat(64), { kind: 'lead', id: '7000001' }, { subject: 'Graded', text: 'Score 100', date: '2026-11-20', direction: 'inbound' }, AbortSignal.timeout(10_000));
+    await (await system.wiring.adaptersOf('default')).callNotes.get('amocrm').put('k'.repeat(64), { kind: 'lead', id: '7000001' }, { subject: 'Graded', text: 'Score 100', date: '2026-11-20', direction: 'inbound' }, AbortSignal.timeout(10_000));
     expect(await notesOf(sandbox.amocrm, 'common')).toHaveLength(1);
     for (let left = 50; left > 0 && !(await webhooksOf(sandbox.amocrm)).at(-1)?.body.includes('note_type%5D=4'); left -= 1) await sleep(50);
     expect((await webhooksOf(sandbox.amocrm)).at(-1)).toMatchObject({ status: 200, body: expect.stringContaining('note_type%5D=4') as unknown });

@@ -224,13 +224,13 @@ describe('acting', () => {
   });
 
   it('reads and steers the schedule', async () => {
-    expect((await get(path('/schedule'))).status).toBe(404);
+    expect((await get(path('/schedules/webex'))).status).toBe(404);
     await system.wiring.schedules.apply();
     expect(await system.wiring.schedules.apply()).toBe('updated');
-    expect(await fitsSchema('get', '/v1/projects/{project}/schedule', await get(path('/schedule')))).toMatchObject({ id: 'ingest/default/webex', paused: false, overlap: 'buffer_one' });
-    expect((await post(path('/schedule/pause'), { note: 'holiday' })).status).toBe(200);
-    expect(await json(get(path('/schedule')))).toMatchObject({ paused: true, note: 'holiday' });
-    expect((await post(path('/schedule/backfill'), { from: '2026-11-20T00:00:00Z', to: '2026-11-19T00:00:00Z' })).status).toBe(400);
+    expect(await fitsSchema('get', '/v1/projects/{project}/schedules/{source}', await get(path('/schedules/webex')))).toMatchObject({ id: 'ingest/default/webex', paused: false, overlap: 'buffer_one' });
+    expect((await post(path('/schedules/webex/pause'), { note: 'holiday' })).status).toBe(200);
+    expect(await json(get(path('/schedules/webex')))).toMatchObject({ paused: true, note: 'holiday' });
+    expect((await post(path('/schedules/webex/backfill'), { from: '2026-11-20T00:00:00Z', to: '2026-11-19T00:00:00Z' })).status).toBe(400);
   });
 });
 

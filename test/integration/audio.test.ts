@@ -232,6 +232,7 @@ describe('a long call through the transcription step', () => {
       calls,
       costs: createCosts(db),
       objects,
+      given: { find: async () => undefined },
       audio,
       providers: testProviders(db, config, { ...transcribers, create: () => ({ ...transcriber, limits: { ...transcriber.limits, ...limits } }) }),
       projects: createProjects(db),

@@ -193,10 +193,10 @@ describe.each(['PGlite', 'PostgreSQL'] as const)('the database on %s', (engine) 
     const inbox = createInbox(db);
     for (const key of ['kept', 'old']) {
       await idempotency.claim(key, 'hash');
-      await inbox.receive({ source: 'webex', eventId: key, type: 't', body: {} });
+      await inbox.receive({ project: 'default', source: 'webex', eventId: key, type: 't', body: {} });
     }
-    await inbox.receive({ source: 'webex', eventId: 'undelivered', type: 't', body: {} });
-    for (const eventId of ['kept', 'old']) await inbox.delivered({ source: 'webex', eventId });
+    await inbox.receive({ project: 'default', source: 'webex', eventId: 'undelivered', type: 't', body: {} });
+    for (const eventId of ['kept', 'old']) await inbox.delivered({ project: 'default', source: 'webex', eventId });
     await sql`update idempotency_keys set created_at = now() - interval '8 days' where key = 'old'`.execute(db);
     await sql`update inbox set delivered_at = now() - interval '31 days' where event_id = 'old'`.execute(db);
     await sql`update inbox set received_at = now() - interval '31 days' where event_id = 'undelivered'`.execute(db);

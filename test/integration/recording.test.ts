@@ -14,7 +14,7 @@ import { createS3Store } from '../../src/adapters/objects/s3.ts';
 import { createWebex } from '../../src/adapters/sources/webex.ts';
 import type { Credentials } from '../../src/db/credentials.ts';
 import type { StoredRecording } from '../../src/db/schema.ts';
-import { loadConfig } from '../../src/config.ts';
+import { loadConfig, withSystem } from '../../src/config.ts';
 import { complete } from '../support/config.ts';
 import { REGION, startAws, type TestAws } from '../support/moto.ts';
 import { type Serving, startRecordingServer } from '../support/recording-server.ts';
@@ -78,7 +78,7 @@ describe.each(['folder', 'S3'] as const)('a recording copied to %s', (kind) => {
 
   const copy = (url: string, { callId, maxBytes = 500 * MIB, signal = new AbortController().signal }: { callId: string; maxBytes?: number; signal?: AbortSignal }): Promise<StoredRecording> =>
     copyRecording({
-      source: createWebex({ config: loadConfig(complete), credentials: {} as Credentials }),
+      source: createWebex({ config: withSystem(loadConfig(complete), 'webex')!, credentials: {} as Credentials }),
       link: { recordingId: 'r', fileName: 'recording.wav', url },
       objects: objects(),
       call: { project: 'default', callId },

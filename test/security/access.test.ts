@@ -127,11 +127,18 @@ const ACCESS: Record<string, 'public' | 'signed_in' | 'project_viewer' | 'projec
   'get /v1/projects/:project/runs/:runId': 'project_viewer',
   'get /v1/projects/:project/runs/:runId/report': 'project_viewer',
   'get /v1/projects/:project/runs/:runId/log': 'project_viewer',
-  'get /v1/projects/:project/schedule': 'project_viewer',
-  'post /v1/projects/:project/schedule/pause': 'project_admin',
-  'post /v1/projects/:project/schedule/resume': 'project_admin',
-  'post /v1/projects/:project/schedule/trigger': 'project_admin',
-  'post /v1/projects/:project/schedule/backfill': 'project_admin',
+  'get /v1/projects/:project/connectors': 'project_admin',
+  'get /v1/projects/:project/connectors/:kind': 'project_admin',
+  'put /v1/projects/:project/connectors/:kind': 'project_admin',
+  'delete /v1/projects/:project/connectors/:kind': 'project_admin',
+  'post /v1/projects/:project/connectors/:kind/check': 'project_admin',
+  'get /v1/projects/:project/schedules': 'project_viewer',
+  'get /v1/projects/:project/schedules/:source': 'project_viewer',
+  'post /v1/projects/:project/schedules/:source/apply': 'project_admin',
+  'post /v1/projects/:project/schedules/:source/pause': 'project_admin',
+  'post /v1/projects/:project/schedules/:source/resume': 'project_admin',
+  'post /v1/projects/:project/schedules/:source/trigger': 'project_admin',
+  'post /v1/projects/:project/schedules/:source/backfill': 'project_admin',
 };
 
 /** What each of them gets at a route of the project `default`: let in, or the status that turns them away. */
@@ -145,7 +152,7 @@ const VERDICTS: Record<(typeof ACCESS)[string], Record<string, 'in' | 401 | 403 
 };
 
 /** Somewhere that is not there: whoever is let in gets an error of the handler's, and nothing happens. */
-const NOWHERE: Record<string, string> = { project: 'default', callId: 'no-such-call', runId: 'no-such-run', userId: '00000000-0000-4000-8000-000000000000', tokenId: 'no-such-token' };
+const NOWHERE: Record<string, string> = { project: 'default', callId: 'no-such-call', runId: 'no-such-run', userId: '00000000-0000-4000-8000-000000000000', tokenId: 'no-such-token', kind: 'webex', source: 'webex' };
 const TURNED_AWAY = /This needs|There is no project default that you belong to/;
 
 describe('who may use a route', () => {

@@ -55,6 +55,10 @@ describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('on
         await db.insertInto('preset_versions').values({ project, preset_id: 'p', version: 1, settings: '{}', created_by: 'x' }).execute();
         await db.insertInto('preset_tests').values({ project, id: '00000000-0000-4000-8000-000000000001', call_id: `call-of-${project}`, version: 1, preset_id: 'p', preset_version: 1, transcribe: false, state: 'running', created_by: 'x' }).execute();
         await db.insertInto('spending').values({ project, day: '2026-01-01' }).execute();
+        await db.insertInto('connectors').values({ project, kind: 'webex', settings: '{}', sealed: 'x', updated_by: 'x' }).execute();
+        await db.insertInto('hooks').values({ id: `hook-${project}`, project, name: 'n', sealed: 'x', created_by: 'x' }).execute();
+        await db.insertInto('given_calls').values({ project, call_id: `call-of-${project}` }).execute();
+        await db.insertInto('inbox').values({ project, source: 'webex', event_id: 'e', type: 't', body: '{}' }).execute();
         await db.insertInto('api_tokens').values({ id: `token-${project}`, project, name: 'n', role: 'project_viewer', hash: project, created_by: 'x' }).execute();
       });
     }

@@ -2,7 +2,7 @@ import { setInterval } from 'node:timers';
 import { copyRecording } from '../../src/activities/recording.ts';
 import { createObjectStore } from '../../src/adapters/objects/registry.ts';
 import { createWebex } from '../../src/adapters/sources/webex.ts';
-import { loadConfig } from '../../src/config.ts';
+import { loadConfig, withSystem } from '../../src/config.ts';
 import type { Credentials } from '../../src/db/credentials.ts';
 import { complete } from './config.ts';
 
@@ -16,7 +16,7 @@ import { complete } from './config.ts';
 const config = loadConfig({ ...complete, OBJECTS_DIR: '', ...process.env });
 const objects = createObjectStore(config);
 // Opening a signed link asks for no token, so there are no credentials to keep.
-const source = createWebex({ config, credentials: {} as Credentials });
+const source = createWebex({ config: withSystem(config, 'webex')!, credentials: {} as Credentials });
 const copy = (url: string, callId: string) =>
   copyRecording({
     source,

@@ -1,7 +1,6 @@
 import { createSalesforce } from '../../src/adapters/crm/salesforce.ts';
-import type { SalesforceConfig } from '../../src/adapters/crm/salesforce-session.ts';
 import type { Crm } from '../../src/adapters/crm/crm.ts';
-import { loadConfig } from '../../src/config.ts';
+import { loadConfig, type SalesforceConfig, withSystem } from '../../src/config.ts';
 import { type AftercallError, isAftercallError } from '../../src/domain/errors.ts';
 import { SALESFORCE_CLIENT } from '../../sandbox/salesforce/server.ts';
 import type { SandboxServer } from '../../sandbox/server.ts';
@@ -9,7 +8,7 @@ import { complete } from './config.ts';
 
 /** The settings of an installation whose Salesforce is at an address. */
 export const salesforceConfig = (url: string, env: Record<string, string> = {}): SalesforceConfig =>
-  loadConfig({ ...complete, SFDC_URL: url, SFDC_CLIENT_ID: SALESFORCE_CLIENT.clientId, SFDC_CLIENT_SECRET: SALESFORCE_CLIENT.clientSecret, ...env });
+  withSystem(loadConfig({ ...complete, SFDC_URL: url, SFDC_CLIENT_ID: SALESFORCE_CLIENT.clientId, SFDC_CLIENT_SECRET: SALESFORCE_CLIENT.clientSecret, ...env }), 'salesforce')!;
 
 export const salesforceAt = ({ url }: Pick<SandboxServer, 'url'>, env: Record<string, string> = {}): Crm => createSalesforce(salesforceConfig(url, env));
 

@@ -79,7 +79,7 @@ export const startSystem = async ({ server, env = {}, ...given }: SystemOptions)
       return (await handle.result()) as ExecutionReport;
     },
     async startCall(callId, from = 'recording') {
-      const source = wiring.sources.get('webex');
+      const source = (await wiring.adaptersOf(DEFAULT_PROJECT)).sources.get('webex');
       let details: CallDetails | undefined;
       for (let cursor: CallCursor | undefined, more = true; more && !details; more = cursor !== undefined) {
         const page = await source.listCalls({ fromMs: Date.now() - 7 * 86_400_000, toMs: Date.now(), signal: AbortSignal.timeout(30_000), ...(cursor ? { cursor } : {}) });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { amoCrmConfig, ConfigError, loadConfig } from '../../src/config.ts';
+import { ConfigError, loadConfig, withSystem } from '../../src/config.ts';
 import { complete } from '../support/config.ts';
 
 describe('configuration', () => {
@@ -15,7 +15,7 @@ describe('configuration', () => {
       loadConfig({});
     } catch (error) {
       const { problems } = error as ConfigError;
-      for (const name of ['WEBEX_BASE_URL', 'OPENAI_API_KEY', 'SFDC_URL', 'DATABASE_URL', 'S3_BUCKET', 'AFTERCALL_KEYS']) {
+      for (const name of ['OPENAI_API_KEY', 'DATABASE_URL', 'S3_BUCKET', 'AFTERCALL_KEYS']) {
         expect(problems.some((problem) => problem.includes(name))).toBe(true);
       }
     }
@@ -48,14 +48,24 @@ describe('configuration', () => {
     AMOCRM_REDIRECT_URI: 'https://example.com/amocrm',
   };
   it('takes amoCRM as a whole or not at all', () => {
-    expect(amoCrmConfig(loadConfig(complete))).toBeUndefined();
-    expect(amoCrmConfig(loadConfig({ ...complete, ...amocrm }))).toMatchObject({ AMOCRM_BASE_URL: 'https://example.amocrm.ru', AMOCRM_REQUESTS_PER_SECOND: 3 });
+    expect(withSystem(loadConfig(complete), 'amocrm')).toBeUndefined();
+    expect(withSystem(loadConfig({ ...complete, ...amocrm }), 'amocrm')).toMatchObject({ AMOCRM_BASE_URL: 'https://example.amocrm.ru', AMOCRM_REQUESTS_PER_SECOND: 3 });
     for (const name of Object.keys(amocrm)) expect(() => loadConfig({ ...complete, ...amocrm, [name]: '' })).toThrow(`${name} is not set, but AMOCRM_`);
     expect(() => loadConfig({ ...complete, AMOCRM_ACCOUNT_ID: '1' })).toThrow(/5 settings are/);
     const secret = 'x'.repeat(40);
     expect(() => loadConfig({ ...complete, ...amocrm, AMOCRM_WEBHOOK_SECRET: secret })).toThrow('AMOCRM_ACCOUNT_ID is not set, but AMOCRM_WEBHOOK_SECRET is.');
     expect(() => loadConfig({ ...complete, ...amocrm, AMOCRM_ACCOUNT_ID: '1', AMOCRM_WEBHOOK_SECRET: secret })).not.toThrow();
     expect(() => loadConfig({ ...complete, ...amocrm, AMOCRM_ACCOUNT_ID: '1', AMOCRM_WEBHOOK_SECRET: 'short/guess' })).toThrow(/AMOCRM_WEBHOOK_SECRET must be 32 to 200(?!.*short\/guess)/);
+  });
+
+  it('takes every system as a whole or not at all, and says what is missing once one of its settings is there', () => {
+    const without = (...groups: string[]) => Object.fromEntries(Object.entries(complete).filter(([name]) => !groups.some((group) => name.startsWith(group))));
+    const bare = loadConfig(without('WEBEX_', 'SFDC_'));
+    expect([withSystem(bare, 'webex'), withSystem(bare, 'amocrm'), withSystem(bare, 'salesforce')]).toEqual([undefined, undefined, undefined]);
+    // Its defaults alone ask for nothing.
+    expect(bare.SFDC_API_VERSION).toBe('68.0');
+    expect(() => loadConfig({ ...without('WEBEX_'), WEBEX_CLIENT_ID: 'id' })).toThrow(/3 settings are[^]*WEBEX_BASE_URL is not set, but WEBEX_CLIENT_ID is\.[^]*WEBEX_CLIENT_SECRET is not set[^]*WEBEX_REFRESH_TOKEN is not set/);
+    expect(() => loadConfig({ ...without('SFDC_'), SFDC_URL: 'https://x.my.salesforce.com' })).toThrow(/SFDC_CLIENT_ID is not set, but SFDC_URL is[^]*SFDC_CLIENT_SECRET is not set, nor are SFDC_USERNAME and SFDC_PRIVATE_KEY/);
   });
 
   it.each(['*/15 8-18 * * 1-5', '0 6 * * * # every morning', '@hourly', 'CRON_TZ=Asia/Singapore 0 6 * * *'])('takes the cron expression %s', (expression) => {

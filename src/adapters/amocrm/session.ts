@@ -1,8 +1,10 @@
 import type { AmoCrmConfig } from '../../config.ts';
 import type { Credentials } from '../../db/credentials.ts';
 import { AftercallError } from '../../domain/errors.ts';
+import { type Buckets, createBuckets } from '../buckets.ts';
+import type { Guard } from '../http/guard.ts';
 import { type Refusal, sendForJson } from '../http/http.ts';
-import { createTokenBucket } from '../sources/token-bucket.ts';
+import { addressed } from '../http/reach.ts';
 import { createAmoCrmToken } from './token.ts';
 
 export interface AmoCrmRequest {
@@ -30,10 +32,22 @@ const TOO_MANY_WAIT_MS = 1_000;
 /** How long a block lasts is not documented. Asking meanwhile can only prolong it. */
 const BLOCKED_WAIT_MS = 15 * 60_000;
 
-export const createAmoCrmSession = ({ config, credentials, blockedWaitMs = BLOCKED_WAIT_MS }: { config: AmoCrmConfig; credentials: Credentials; blockedWaitMs?: number }): AmoCrmSession => {
-  const token = createAmoCrmToken({ config, credentials });
+export interface AmoCrmSessionOptions {
+  config: AmoCrmConfig;
+  credentials: Credentials;
+  /** Under which name its token is kept. */
+  tokenName?: string;
+  /** Given when a project's people named the address. */
+  guard?: Guard | undefined;
+  buckets?: Buckets;
+  blockedWaitMs?: number;
+}
+
+export const createAmoCrmSession = ({ config, credentials, tokenName = 'amocrm', guard, buckets = createBuckets(), blockedWaitMs = BLOCKED_WAIT_MS }: AmoCrmSessionOptions): AmoCrmSession => {
+  const reach = { only: config.OUTBOUND_ONLY, guard };
+  const token = createAmoCrmToken({ config, credentials, name: tokenName, reach });
   // Each second is counted over there: no bursts.
-  const bucket = createTokenBucket(config.AMOCRM_REQUESTS_PER_SECOND * 60, { burst: 1 });
+  const bucket = buckets.of([config.AMOCRM_BASE_URL, config.AMOCRM_CLIENT_ID, config.AMOCRM_CLIENT_SECRET], config.AMOCRM_REQUESTS_PER_SECOND * 60, { burst: 1 });
   let blockedUntilMs = 0;
 
   const checkBlock = (doing: string): void => {
@@ -75,8 +89,7 @@ export const createAmoCrmSession = ({ config, credentials, blockedWaitMs = BLOCK
     return sendForJson({
       system: 'amoCRM',
       doing,
-      url,
-      only: config.OUTBOUND_ONLY,
+      ...addressed(reach, url),
       signal,
       timeoutMs: config.UPSTREAM_TIMEOUT,
       explain: (refusal) => {

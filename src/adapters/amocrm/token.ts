@@ -3,6 +3,7 @@ import type { AmoCrmConfig } from '../../config.ts';
 import type { Credentials } from '../../db/credentials.ts';
 import { AftercallError } from '../../domain/errors.ts';
 import { sendForJson } from '../http/http.ts';
+import { addressed, type Reach } from '../http/reach.ts';
 import { createRotatingToken, type RenewedToken } from '../rotating-token.ts';
 
 const TokenSchema = z.object({ access_token: z.string().min(1), refresh_token: z.string().min(1), expires_in: z.number().positive() });
@@ -13,14 +14,13 @@ const TokenSchema = z.object({ access_token: z.string().min(1), refresh_token: z
  * A refresh token is good for once: its answer holds the next one, which is written down before the access
  * token is used. An answer that is lost on the way ends the integration until a person connects it anew.
  */
-export const createAmoCrmToken = ({ config, credentials }: { config: AmoCrmConfig; credentials: Credentials }) => {
+export const createAmoCrmToken = ({ config, credentials, name, reach }: { config: AmoCrmConfig; credentials: Credentials; name: string; reach: Reach }) => {
   const request = async (refreshToken: string): Promise<RenewedToken> => {
     const answer = TokenSchema.safeParse(
       await sendForJson({
         system: 'amoCRM',
         doing: 'Renewing the access token',
-        url: new URL(`${config.AMOCRM_BASE_URL}/oauth2/access_token`),
-        only: config.OUTBOUND_ONLY,
+        ...addressed(reach, new URL(`${config.AMOCRM_BASE_URL}/oauth2/access_token`)),
         method: 'POST',
         headers: { 'content-type': 'application/json', accept: 'application/json' },
         body: JSON.stringify({
@@ -46,5 +46,5 @@ export const createAmoCrmToken = ({ config, credentials }: { config: AmoCrmConfi
     return { accessToken, refreshToken: next, expiresAtMs: Date.now() + seconds * 1_000 };
   };
 
-  return createRotatingToken({ credentials, name: 'amocrm', clientId: config.AMOCRM_CLIENT_ID, firstRefreshToken: config.AMOCRM_REFRESH_TOKEN, request });
+  return createRotatingToken({ credentials, name, clientId: config.AMOCRM_CLIENT_ID, firstRefreshToken: config.AMOCRM_REFRESH_TOKEN, request });
 };

@@ -1,27 +1,12 @@
 import { createSign } from 'node:crypto';
 import { Connection } from 'jsforce';
-import { type Config, readPem } from '../../config.ts';
+import { readPem, type SalesforceConfig } from '../../config.ts';
 import { AftercallError, isAftercallError } from '../../domain/errors.ts';
+import { fetchWithin, type Guard } from '../http/guard.ts';
 import { sendForJson } from '../http/http.ts';
+import { addressed, type Reach } from '../http/reach.ts';
 import { salesforceFailure } from './salesforce-errors.ts';
 import { SalesforceTransport } from './salesforce-transport.ts';
-
-export type SalesforceConfig = Pick<
-  Config,
-  | 'SFDC_URL'
-  | 'SFDC_CLIENT_ID'
-  | 'SFDC_CLIENT_SECRET'
-  | 'SFDC_USERNAME'
-  | 'SFDC_PRIVATE_KEY'
-  | 'SFDC_AUDIENCE'
-  | 'SFDC_API_VERSION'
-  | 'SFDC_EXTERNAL_ID_FIELD'
-  | 'SFDC_BRN_FIELD'
-  | 'SFDC_REVENUE_FLAG_FIELD'
-  | 'SFDC_CONVERTED_STATUS'
-  | 'UPSTREAM_TIMEOUT'
-  | 'OUTBOUND_ONLY'
->;
 
 /** A connection without a schema: records are plain objects. */
 export type Session = InstanceType<typeof Connection>;
@@ -43,8 +28,13 @@ const ASSERTION_SECONDS = 180;
 /** In one piece of work. A session that is refused right after its sign-in will not be mended by another one. */
 const MOST_SIGN_INS = 2;
 
-/** Signs in to Salesforce, shares the session among all pieces of work, and renews it when it is refused. */
-export const createSalesforceSession = (config: SalesforceConfig) => {
+/**
+ * Signs in to Salesforce, shares the session among all pieces of work, and renews it when it is refused.
+ *
+ * @param guard given when a project's people named the address
+ */
+export const createSalesforceSession = (config: SalesforceConfig, guard?: Guard) => {
+  const reach: Reach = { only: config.OUTBOUND_ONLY, guard };
   let grant: Grant | undefined;
   let signingIn: Promise<Grant> | undefined;
   let usage: ApiUsage | undefined;
@@ -52,7 +42,7 @@ export const createSalesforceSession = (config: SalesforceConfig) => {
   /** The session there is, or one sign-in for everybody who waits. It outlives whoever asked first. */
   const current = async (): Promise<Grant> => {
     if (grant) return grant;
-    signingIn ??= signIn(config)
+    signingIn ??= signIn(config, reach)
       .then((given) => (grant = given))
       .finally(() => (signingIn = undefined));
     return signingIn;
@@ -76,7 +66,7 @@ export const createSalesforceSession = (config: SalesforceConfig) => {
       const { promise: cancelled, reject } = Promise.withResolvers<never>();
       const stop = (): void => reject(signal.reason as Error);
       signal.addEventListener('abort', stop, { once: true });
-      const transport = new SalesforceTransport({ doing, signal, timeoutMs: config.UPSTREAM_TIMEOUT, only: config.OUTBOUND_ONLY });
+      const transport = new SalesforceTransport({ doing, signal, timeoutMs: config.UPSTREAM_TIMEOUT, fetch: guard ? guard.fetch : (url, init) => fetchWithin(config.OUTBOUND_ONLY)(url, { ...init, body: init.body ?? null }) });
       let signIns = 0;
       let signInFailure: unknown;
 
@@ -127,7 +117,7 @@ export const createSalesforceSession = (config: SalesforceConfig) => {
   };
 };
 
-const signIn = async (config: SalesforceConfig): Promise<Grant> => {
+const signIn = async (config: SalesforceConfig, reach: Reach): Promise<Grant> => {
   const form = new URLSearchParams({ client_id: config.SFDC_CLIENT_ID });
   // With a key, the user is named and no secret travels; without, the connected app's run-as user acts.
   if (config.SFDC_PRIVATE_KEY && config.SFDC_USERNAME) {
@@ -140,8 +130,7 @@ const signIn = async (config: SalesforceConfig): Promise<Grant> => {
   const answer = (await sendForJson({
     system: 'Salesforce',
     doing: 'Signing in',
-    url: new URL(`${config.SFDC_URL}/services/oauth2/token`),
-    only: config.OUTBOUND_ONLY,
+    ...addressed(reach, new URL(`${config.SFDC_URL}/services/oauth2/token`)),
     method: 'POST',
     headers: { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' },
     body: form.toString(),

@@ -1,7 +1,8 @@
 import { AftercallError } from '../../domain/errors.ts';
 import type { CallNote } from './crm.ts';
 import { saveFailure } from './salesforce-errors.ts';
-import type { SalesforceConfig, Session } from './salesforce-session.ts';
+import type { SalesforceConfig } from '../../config.ts';
+import type { Session } from './salesforce-session.ts';
 
 /** Limits of the standard fields. */
 const LONGEST = { subject: 255, text: 32_000 };

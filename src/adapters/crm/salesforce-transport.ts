@@ -1,8 +1,7 @@
 import { PassThrough } from 'node:stream';
 import { Transport } from 'jsforce/lib/transport.js';
 import { AftercallError, isAftercallError } from '../../domain/errors.ts';
-import { fetchWithin } from '../http/guard.ts';
-import type { HostList } from '../http/hosts.ts';
+import type { Fetch } from '../http/guard.ts';
 import { reasonOf } from '../http/http.ts';
 import { retryAfterMs } from '../http/retry-after.ts';
 
@@ -16,8 +15,8 @@ export interface SendingOptions {
   signal: AbortSignal;
   /** For a whole answer. */
   timeoutMs: number;
-  /** The hosts of `OUTBOUND_ONLY`: the sign-in says which host has the records. */
-  only: HostList | undefined;
+  /** Looks at where a request goes: the sign-in says which host has the records. */
+  fetch: Fetch;
 }
 
 /**
@@ -43,12 +42,12 @@ export class SalesforceTransport extends Transport {
   }
 
   async #send({ url, method, headers = {}, body }: Request): Promise<Answer> {
-    const { doing, signal, timeoutMs, only } = this.#options;
+    const { doing, signal, timeoutMs, fetch } = this.#options;
     signal.throwIfAborted();
     const timeout = AbortSignal.timeout(timeoutMs);
     let answer: Answer;
     try {
-      const response = await fetchWithin(only)(url, {
+      const response = await fetch(new URL(url), {
         method,
         headers: withoutLength(headers),
         signal: AbortSignal.any([signal, timeout]),

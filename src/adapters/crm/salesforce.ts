@@ -2,7 +2,9 @@ import type { AccountState, CrmRecords } from '../../domain/crm-rules.ts';
 import { AftercallError } from '../../domain/errors.ts';
 import type { CallNote, Crm } from './crm.ts';
 import { codeOf, duplicateOf, saveFailure } from './salesforce-errors.ts';
-import { createSalesforceSession, type SalesforceConfig, type Session } from './salesforce-session.ts';
+import type { SalesforceConfig } from '../../config.ts';
+import type { Guard } from '../http/guard.ts';
+import { createSalesforceSession, type Session } from './salesforce-session.ts';
 import { createTaskLog } from './salesforce-tasks.ts';
 
 /** Limits of the standard fields. */
@@ -32,8 +34,8 @@ interface FoundLead {
  * A conversion is preceded by reading whether it has happened, and a note by reading whether it stands
  * there. Changing an owner twice changes nothing.
  */
-export const createSalesforce = (config: SalesforceConfig): Crm => {
-  const session = createSalesforceSession(config);
+export const createSalesforce = (config: SalesforceConfig, guard?: Guard): Crm => {
+  const session = createSalesforceSession(config, guard);
   const field = { key: config.SFDC_EXTERNAL_ID_FIELD, brn: config.SFDC_BRN_FIELD, flagged: config.SFDC_REVENUE_FLAG_FIELD };
   const api = `/services/data/v${config.SFDC_API_VERSION}`;
 

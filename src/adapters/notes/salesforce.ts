@@ -1,10 +1,12 @@
-import { createSalesforceSession, type SalesforceConfig } from '../crm/salesforce-session.ts';
+import type { SalesforceConfig } from '../../config.ts';
+import { createSalesforceSession } from '../crm/salesforce-session.ts';
 import { createTaskLog } from '../crm/salesforce-tasks.ts';
+import type { Guard } from '../http/guard.ts';
 import type { CallNotes } from './notes.ts';
 
 /** Completed tasks, upserted on the external ID field: Salesforce itself sees to it that there is one. */
-export const createSalesforceNotes = (config: SalesforceConfig): CallNotes => {
-  const session = createSalesforceSession(config);
+export const createSalesforceNotes = (config: SalesforceConfig, guard?: Guard): CallNotes => {
+  const session = createSalesforceSession(config, guard);
   const { logCall } = createTaskLog(config);
   return {
     name: 'salesforce',

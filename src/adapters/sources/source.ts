@@ -1,4 +1,6 @@
 import type { CallDetails } from '../../domain/call.ts';
+import type { StoredRecording } from '../../db/schema.ts';
+import type { GivenAudio } from '../../domain/given.ts';
 import type { CallCursor } from '../../domain/window.ts';
 
 export type { CallCursor } from '../../domain/window.ts';
@@ -16,6 +18,12 @@ export interface CallSource {
 
   /** A call as the source knows it now, or undefined if it has none. Absent where the source has no such look-up. */
   findCall?(callId: string, signal: AbortSignal): Promise<CallDetails | undefined>;
+
+  /** What came with a call that was handed in. Absent where calls are read. */
+  findGiven?(callId: string): Promise<{ hasTranscript: boolean; audio?: GivenAudio } | undefined>;
+
+  /** Told when a recording has been copied to its place; may be told again. */
+  recordingStored?(callId: string, stored: StoredRecording): Promise<void>;
 
   /** The call's recording, or undefined while the source has none to give. */
   findRecording(callId: string, signal: AbortSignal): Promise<RecordingLink | undefined>;

@@ -1,20 +1,18 @@
-import type { Config } from '../../config.ts';
+import type { WebexConfig } from '../../config.ts';
 import type { Credentials } from '../../db/credentials.ts';
 import { AftercallError } from '../../domain/errors.ts';
 import { sendForJson } from '../http/http.ts';
+import { addressed, type Reach } from '../http/reach.ts';
 import { createRotatingToken, type RenewedToken } from '../rotating-token.ts';
 import { TokenSchema } from './webex.schema.ts';
 
-type TokenConfig = Pick<Config, 'WEBEX_TOKEN_URL' | 'WEBEX_CLIENT_ID' | 'WEBEX_CLIENT_SECRET' | 'WEBEX_REFRESH_TOKEN' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ONLY'>;
-
 /** The access token of Webex. */
-export const createWebexToken = ({ config, credentials }: { config: TokenConfig; credentials: Credentials }) => {
+export const createWebexToken = ({ config, credentials, name, reach }: { config: WebexConfig; credentials: Credentials; name: string; reach: Reach }) => {
   const request = async (refreshToken: string): Promise<RenewedToken> => {
     const answer = await sendForJson({
       system: 'Webex',
       doing: 'Renewing the access token',
-      url: new URL(config.WEBEX_TOKEN_URL),
-      only: config.OUTBOUND_ONLY,
+      ...addressed(reach, new URL(config.WEBEX_TOKEN_URL)),
       method: 'POST',
       headers: { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' },
       body: new URLSearchParams({
@@ -39,5 +37,5 @@ export const createWebexToken = ({ config, credentials }: { config: TokenConfig;
     };
   };
 
-  return createRotatingToken({ credentials, name: 'webex', clientId: config.WEBEX_CLIENT_ID, firstRefreshToken: config.WEBEX_REFRESH_TOKEN, request });
+  return createRotatingToken({ credentials, name, clientId: config.WEBEX_CLIENT_ID, firstRefreshToken: config.WEBEX_REFRESH_TOKEN, request });
 };

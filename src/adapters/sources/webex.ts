@@ -1,21 +1,17 @@
-import type { Config } from '../../config.ts';
+import type { WebexConfig } from '../../config.ts';
 import type { Credentials } from '../../db/credentials.ts';
 import type { CallDetails } from '../../domain/call.ts';
 import { AftercallError, isAftercallError } from '../../domain/errors.ts';
 import { isSafeCallId } from '../../domain/ids.ts';
-import { guardOf } from '../http/guard.ts';
+import { type Buckets, createBuckets } from '../buckets.ts';
+import { type Guard, guardOf } from '../http/guard.ts';
 import { sendForJson } from '../http/http.ts';
+import { addressed } from '../http/reach.ts';
 import { createBatcher } from './batcher.ts';
 import { openDownload } from './download.ts';
 import type { CallPage, CallSource, ListCalls, RecordingLink, RecordingStream } from './source.ts';
-import { createTokenBucket } from './token-bucket.ts';
 import { CapturesSchema, type Recording, type Task, TasksSchema } from './webex.schema.ts';
 import { createWebexToken } from './webex-token.ts';
-
-type WebexConfig = Pick<
-  Config,
-  'WEBEX_BASE_URL' | 'WEBEX_TOKEN_URL' | 'WEBEX_CLIENT_ID' | 'WEBEX_CLIENT_SECRET' | 'WEBEX_REFRESH_TOKEN' | 'WEBEX_ORG_ID' | 'WEBEX_REQUESTS_PER_MINUTE' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ALLOW' | 'OUTBOUND_ONLY'
->;
 
 /** The API's own maximum. Fewer pages also mean fewer page borders. */
 const PAGE_SIZE = 1_000;
@@ -24,11 +20,23 @@ const CAPTURES_WINDOW_MS = 50;
 /** Minutes; the API's maximum. A busy queue may hold a link for a while. */
 const LINK_LIFETIME_MINUTES = 60;
 
+export interface WebexOptions {
+  config: WebexConfig;
+  credentials: Credentials;
+  /** Under which name its token is kept. */
+  tokenName?: string;
+  /** Given when a project's people named the address. */
+  guard?: Guard | undefined;
+  buckets?: Buckets;
+  pageSize?: number;
+}
+
 /** Webex Contact Center: tasks, captures and pre-signed recordings. */
-export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE }: { config: WebexConfig; credentials: Credentials; pageSize?: number }): CallSource => {
-  const token = createWebexToken({ config, credentials });
+export const createWebex = ({ config, credentials, tokenName = 'webex', guard: outside, buckets = createBuckets(), pageSize = PAGE_SIZE }: WebexOptions): CallSource => {
+  const reach = { only: config.OUTBOUND_ONLY, guard: outside };
+  const token = createWebexToken({ config, credentials, name: tokenName, reach });
   const guard = guardOf(config);
-  const bucket = createTokenBucket(config.WEBEX_REQUESTS_PER_MINUTE);
+  const bucket = buckets.of([config.WEBEX_BASE_URL, config.WEBEX_CLIENT_ID, config.WEBEX_CLIENT_SECRET], config.WEBEX_REQUESTS_PER_MINUTE);
 
   const ask = async (request: { doing: string; url: URL; method?: 'POST'; body?: object; signal: AbortSignal }): Promise<unknown> => {
     const attempt = async (accessToken: string): Promise<unknown> => {
@@ -36,8 +44,7 @@ export const createWebex = ({ config, credentials, pageSize = PAGE_SIZE }: { con
       return sendForJson({
         system: 'Webex',
         doing: request.doing,
-        url: request.url,
-        only: config.OUTBOUND_ONLY,
+        ...addressed(reach, request.url),
         signal: request.signal,
         timeoutMs: config.UPSTREAM_TIMEOUT,
         headers: { authorization: `Bearer ${accessToken}`, accept: 'application/json', ...(request.body ? { 'content-type': 'application/json' } : {}) },

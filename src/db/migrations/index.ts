@@ -5,6 +5,7 @@ import * as accounts from './0003-accounts.ts';
 import * as audit from './0004-audit.ts';
 import * as budgets from './0005-budgets.ts';
 import * as presets from './0006-presets.ts';
+import * as connectors from './0007-connectors.ts';
 import * as messages from './0008-messages.ts';
 import * as staging from './0009-staging.ts';
 import * as quality from './0013-quality.ts';
@@ -18,6 +19,7 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0004-audit': audit,
   '0005-budgets': budgets,
   '0006-presets': presets,
+  '0007-connectors': connectors,
   '0008-messages': messages,
   '0009-staging': staging,
   '0013-quality': quality,

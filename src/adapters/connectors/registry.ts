@@ -1,0 +1,91 @@
+import { type Config, type System, withSystem } from '../../config.ts';
+import type { Credentials } from '../../db/credentials.ts';
+import { AftercallError } from '../../domain/errors.ts';
+import { createAmoCrmSession } from '../amocrm/session.ts';
+import type { Buckets } from '../buckets.ts';
+import type { Crm } from '../crm/crm.ts';
+import { createSalesforce } from '../crm/salesforce.ts';
+import { type Guard, guardOf } from '../http/guard.ts';
+import { createAmoCrmNotes } from '../notes/amocrm.ts';
+import type { CallNotes } from '../notes/notes.ts';
+import { createSalesforceNotes } from '../notes/salesforce.ts';
+import { createAmoCrm } from '../sources/amocrm.ts';
+import type { CallSource } from '../sources/source.ts';
+import { createWebex } from '../sources/webex.ts';
+
+/** All that one connection to a system can be used for. It keeps the sessions, tokens and rate limits of that system. */
+export interface Connected {
+  source?: CallSource;
+  notes?: CallNotes;
+  crm?: Crm;
+  /**
+   * Signs in and reads one thing.
+   *
+   * @returns what was read, as in "The calls of the last minute were listed."
+   */
+  check(signal: AbortSignal): Promise<string>;
+}
+
+export interface ConnectDependencies {
+  /** With the system's settings in place. */
+  config: Config;
+  credentials: Credentials;
+  buckets: Buckets;
+  /** Under which name its token is kept, if it has one that rotates. */
+  tokenName: string;
+  /** Given when a project's people named the address. */
+  guard?: Guard | undefined;
+}
+
+/** Every system by its name; undefined where the settings leave it out. A new one is its adapters, a line here and one in `SYSTEMS`. */
+const CONNECT: Record<System, (dependencies: ConnectDependencies) => Connected | undefined> = {
+  webex: ({ config: all, ...rest }) => {
+    const config = withSystem(all, 'webex');
+    if (!config) return undefined;
+    const source = createWebex({ config, ...rest });
+    return {
+      source,
+      check: async (signal) => {
+        const toMs = Date.now();
+        await source.listCalls({ fromMs: toMs - 60_000, toMs, signal });
+        return 'The calls of the last minute were listed.';
+      },
+    };
+  },
+
+  amocrm: ({ config: all, ...rest }) => {
+    const config = withSystem(all, 'amocrm');
+    if (!config) return undefined;
+    const session = createAmoCrmSession({ config, ...rest });
+    return {
+      source: createAmoCrm({ session, guard: guardOf(config), timeoutMs: config.UPSTREAM_TIMEOUT }),
+      notes: createAmoCrmNotes(session),
+      check: async (signal) => {
+        const { id } = ((await session.ask({ doing: 'Reading the account', path: '/api/v4/account', signal })) ?? {}) as { id?: unknown };
+        if (config.AMOCRM_ACCOUNT_ID && String(id) !== config.AMOCRM_ACCOUNT_ID) {
+          throw new AftercallError('CONFIG_INVALID', `AMOCRM_ACCOUNT_ID is ${config.AMOCRM_ACCOUNT_ID}, but the account at AMOCRM_BASE_URL is ${String(id)}.`, { advice: 'Correct AMOCRM_ACCOUNT_ID: webhooks of another account are refused.', outcome: 'refused' });
+        }
+        return `Account ${String(id)} was read.`;
+      },
+    };
+  },
+
+  salesforce: ({ config: all, guard }) => {
+    const config = withSystem(all, 'salesforce');
+    if (!config) return undefined;
+    const crm = createSalesforce(config, guard);
+    return {
+      crm,
+      notes: createSalesforceNotes(config, guard),
+      check: async (signal) => {
+        await crm.check(signal);
+        return 'Signed in, and its limits were read.';
+      },
+    };
+  },
+};
+
+export const connect = (system: System, dependencies: ConnectDependencies): Connected | undefined => CONNECT[system](dependencies);
+
+/** Systems that calls are read from in windows. */
+export const POLLED: readonly System[] = ['webex', 'amocrm'];
