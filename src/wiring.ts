@@ -13,9 +13,11 @@ import { createIngestActivities } from './activities/ingest.ts';
 import { createProviders } from './activities/providers.ts';
 import { createMessageActivities, type TargetsOf } from './activities/messages.ts';
 import { createMetadataActivities } from './activities/metadata.ts';
+import { createReviewPublishing } from './activities/publish-review.ts';
 import { createPublishing, type Publishing } from './activities/publish.ts';
 import { createRecordingActivities } from './activities/recording.ts';
 import { createReportActivities } from './activities/report.ts';
+import { createStoreScore } from './activities/stored-score.ts';
 import { createTranscriptionActivities } from './activities/transcription.ts';
 import { createFfmpegAudio } from './adapters/audio/ffmpeg.ts';
 import { createCatalog } from './adapters/catalog/registry.ts';
@@ -50,6 +52,7 @@ import { createCredentials, type Credentials } from './db/credentials.ts';
 import { createGivenCalls, type GivenCalls } from './db/given-calls.ts';
 import { createHooks, type Hooks } from './db/hooks.ts';
 import { createInbox, type Inbox } from './db/inbox.ts';
+import { type AgreementRecords, createAgreement } from './db/agreement.ts';
 import { type Database, migrate, openDatabase } from './db/database.ts';
 import { createEffects, type Effects } from './db/effects.ts';
 import { createPresets, type Presets } from './db/presets.ts';
@@ -57,6 +60,8 @@ import { createMessages, type Messages } from './db/messages.ts';
 import { createProjects, type Projects } from './db/projects.ts';
 import { createPublications } from './db/publications.ts';
 import { createQuality, type Quality } from './db/quality.ts';
+import { createReviewPublications, type ReviewPublications } from './db/review-publications.ts';
+import { createReviews, type Reviews } from './db/reviews.ts';
 import { createRuns, type Runs } from './db/runs.ts';
 import { createSessions } from './db/sessions.ts';
 import { createSignInFailures } from './db/sign-in-failures.ts';
@@ -80,6 +85,9 @@ export interface Wiring {
   quality: Quality;
   projects: Projects;
   presets: Presets;
+  reviews: Reviews;
+  agreement: AgreementRecords;
+  reviewPublications: ReviewPublications;
   accounts: Accounts;
   objects: ObjectStore;
   connectors: Connectors;
@@ -173,6 +181,9 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       quality: createQuality(db),
       projects,
       presets: createPresets(db, keyRing),
+      reviews: createReviews(db),
+      agreement: createAgreement(db),
+      reviewPublications: createReviewPublications(db),
       accounts,
       objects,
       connectors,
@@ -210,7 +221,7 @@ const targetsFrom =
   });
 
 /** Makes the activities with the adapters that they need. */
-export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, objects, adaptersOf, given, callsClient, bulkRulings, intake, budgetRelease, messages, notifiers, targetsOf, publishing }: Wiring): Activities => {
+export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, reviews, agreement, reviewPublications, objects, adaptersOf, given, callsClient, bulkRulings, intake, budgetRelease, messages, notifiers, targetsOf, publishing }: Wiring): Activities => {
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
   const providers = createProviders({
@@ -223,10 +234,12 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
   });
   const askModel = createAskModel({ costs, prices });
   const extractFacts = createFactExtraction({ calls, objects, providers, askModel });
+  const storeScore = createStoreScore({ calls, reviews, agreement, projects, quality, objects });
   return {
     workflows: {
       ...createMetadataActivities({ calls, objects, catalog, projects }),
-      ...createDeskActivities({ calls, costs, runs, quality, projects, objects, publishing }),
+      ...createDeskActivities({ calls, costs, runs, publishing, storeScore }),
+      ...createReviewPublishing({ calls, agreement, reviewPublications, storeScore, publishing }),
       ...createIngestActivities({ adaptersOf, calls, runs, intake, release: budgetRelease, client: callsClient }),
       ...createBulkActivities({ calls, bulkRulings, client: callsClient }),
       ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), publishing, log }),

@@ -1,27 +1,21 @@
-import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { Calls } from '../db/calls.ts';
 import type { Costs } from '../db/costs.ts';
-import type { Projects } from '../db/projects.ts';
-import type { Quality } from '../db/quality.ts';
 import type { Runs } from '../db/runs.ts';
 import type { DeskActivities } from '../domain/activities.ts';
 import type { Step } from '../domain/steps.ts';
-import { categoryOf } from '../domain/category.ts';
 import { signal } from './context.ts';
-import { writeCallRecord } from './metadata.ts';
 import type { Publishing } from './publish.ts';
+import type { StoreScore } from './stored-score.ts';
 
 interface Dependencies {
   calls: Calls;
   costs: Costs;
   runs: Runs;
-  quality: Quality;
-  projects: Projects;
-  objects: ObjectStore;
   publishing: Pick<Publishing, 'noteCall' | 'announceCall' | 'announceAttention'>;
+  storeScore: StoreScore;
 }
 
-export const createDeskActivities = ({ calls, costs, runs, quality, projects, objects, publishing }: Dependencies): Pick<DeskActivities, 'deliver' | 'recordState'> => ({
+export const createDeskActivities = ({ calls, costs, runs, publishing, storeScore }: Dependencies): Pick<DeskActivities, 'deliver' | 'recordState'> => ({
   /**
    * Brings the call's record up to date with its analysis, notes it in the CRM, closes the call and tells of it.
    *
@@ -31,20 +25,14 @@ export const createDeskActivities = ({ calls, costs, runs, quality, projects, ob
   async deliver({ call, result, skipped, reasons = {} }) {
     await calls.beginStep(call, 'deliver');
     const version = await calls.getVersion(call);
-    if (version.metadata) await writeCallRecord({ calls, objects }, call, signal());
-    const { analysis } = version;
-    if (analysis) {
-      const { details } = await calls.get(call);
-      const { categories } = await projects.settings(call.project);
-      await quality.keep(call, { details, category: categoryOf(categories, details), analysis });
-    }
+    const analysis = await storeScore(call);
     await publishing.noteCall({ call, analysis, signal: signal() });
     await calls.keepResult(call, 'deliver', { deliveredAtMs: Date.now() });
     await costs.forgetAnswers(call);
     if (version.runId) await runs.log(version.runId, 'info', 'call completed', { callId: call.callId, version: call.version, result, skipped });
     await calls.setState(call, { state: 'completed', result, ...(skipped.length > 0 ? { reason: skippedBecause(skipped, reasons) } : {}) });
     // Last, so that whoever asks at once finds what they were told.
-    await publishing.announceCall({ call, analysis });
+    await publishing.announceCall({ call, analysis: (await calls.getVersion(call)).effective });
     return { state: 'delivered' };
   },
 

@@ -59,6 +59,8 @@ export const gradeCall = async (askModel: AskModelFunction, { call, step, refere
     versions: { prompt: PROMPT_VERSION, preset: presetStamp(providers), rubric: `${rubric.id}@${rubric.version}`, model, provider },
     usage,
     cost_micro_usd: microUsd,
+    rubric,
+    pass_percent: passPercent,
   };
 };
 

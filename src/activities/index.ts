@@ -5,13 +5,14 @@ import type {
   IngestActivities,
   LlmActivities,
   MessageActivities,
+  PublicationActivities,
   Queue,
   RecordingActivities,
 } from '../domain/activities.ts';
 
 /** The activities by the queue that serves them. */
 export interface Activities extends Record<Queue, object> {
-  workflows: DeskActivities & IngestActivities & BulkActivities;
+  workflows: DeskActivities & IngestActivities & BulkActivities & PublicationActivities;
   recordings: RecordingActivities;
   llm: LlmActivities;
   crm: CrmActivities;

@@ -6,10 +6,10 @@ import type { Effects } from '../db/effects.ts';
 import type { Messages, Subject } from '../db/messages.ts';
 import type { Projects } from '../db/projects.ts';
 import type { Publications } from '../db/publications.ts';
-import type { Analysis } from '../domain/analysis.ts';
 import { callNeedsAttention, callPublished, type Content, isLow, lowScore, type PublishedCall, runCompleted } from '../domain/announcements.ts';
 import type { Attention, CallVersion } from '../domain/call.ts';
 import type { ExecutionReport } from '../domain/report.ts';
+import type { EffectiveAnalysis } from '../domain/review.ts';
 import { type CallNotesFor, putCallNote } from './call-note.ts';
 import type { TargetsOf } from './messages.ts';
 
@@ -30,7 +30,7 @@ interface Dependencies {
 export interface PublishCall {
   call: CallVersion;
   /** The analysis that counts: the model's, or what a person made of it. */
-  analysis: Analysis | null;
+  analysis: EffectiveAnalysis | null;
   signal: AbortSignal;
 }
 

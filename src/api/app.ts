@@ -18,6 +18,7 @@ import { connectorRoutes } from './routes/connectors.ts';
 import { callRoutes } from './routes/calls.ts';
 import { costRoutes } from './routes/costs.ts';
 import { qualityRoutes } from './routes/quality.ts';
+import { reviewRoutes } from './routes/reviews.ts';
 import { runRoutes } from './routes/runs.ts';
 import { scheduleRoutes } from './routes/schedules.ts';
 import { settingsRoutes } from './routes/settings.ts';
@@ -76,6 +77,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   // Before the calls: else "bulk" would be one's ID.
   bulkRoutes(routes, dependencies);
   callRoutes(routes, dependencies);
+  reviewRoutes(routes, dependencies);
   runRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);
   connectorRoutes(routes, dependencies);

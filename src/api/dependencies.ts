@@ -8,6 +8,7 @@ import type { AdaptersOf } from '../adapters/connectors/of-project.ts';
 import type { ScheduleOf } from '../client/schedules.ts';
 import type { Config } from '../config.ts';
 import type { Audit } from '../db/audit.ts';
+import type { AgreementRecords } from '../db/agreement.ts';
 import type { BulkRulings } from '../db/bulk-rulings.ts';
 import type { Calls } from '../db/calls.ts';
 import type { Costs } from '../db/costs.ts';
@@ -16,6 +17,8 @@ import type { Credentials } from '../db/credentials.ts';
 import type { Effects } from '../db/effects.ts';
 import type { Idempotency } from '../db/idempotency.ts';
 import type { Inbox } from '../db/inbox.ts';
+import type { ReviewPublications } from '../db/review-publications.ts';
+import type { Reviews } from '../db/reviews.ts';
 import type { Projects } from '../db/projects.ts';
 import type { Quality } from '../db/quality.ts';
 import type { Runs } from '../db/runs.ts';
@@ -32,6 +35,9 @@ export interface ApiDependencies {
   effects: Effects;
   costs: Costs;
   quality: Quality;
+  reviews: Reviews;
+  agreement: AgreementRecords;
+  reviewPublications: ReviewPublications;
   inbox: Inbox;
   idempotency: Idempotency;
   objects: ObjectStore;
@@ -54,4 +60,6 @@ export interface ApiDependencies {
   checks: Record<string, () => Promise<void>>;
   /** Tells the relay that there is something to deliver. */
   kickRelay: () => void;
+  /** The same for what has been reviewed. */
+  kickPublications: () => void;
 }

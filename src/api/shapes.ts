@@ -47,6 +47,9 @@ export const CallShape = z.object({
   destinationPhone: z.string().nullable(),
   queueName: z.string().nullable(),
   agentName: z.string().nullable(),
+  /** As it stands: after reviews, without advisory questions. */
+  scorePercent: z.number().nullable(),
+  passed: z.boolean().nullable(),
   startedAt: time,
   updatedAt: time,
   endedAt: time.nullable(),
@@ -61,7 +64,10 @@ export const VersionShape = z.object({
   reason: z.string().nullable(),
   recording: z.object({ bytes: z.number(), sha256: z.string(), format: z.string() }).nullable(),
   transcript: z.object({ turns: z.number(), durationMs: z.number(), provider: z.string(), model: z.string(), language: z.string().nullable() }).nullable(),
+  /** As it stands, and as the model's answers alone make it. */
   scorePercent: z.number().nullable(),
+  aiScorePercent: z.number().nullable(),
+  reviewed: z.boolean(),
   crm: z.object({ scenario: z.string(), action: z.string(), reasons: z.array(z.string()), records: z.record(z.string(), z.string()) }).nullable(),
   startedAt: time,
   endedAt: time.nullable(),
@@ -69,11 +75,15 @@ export const VersionShape = z.object({
 
 export const ACTIONS = ['approve', 'reject', 'retry', 'skip-step', 'give-up', 'reprocess'] as const;
 
+/** Whether what people have changed is stored and pushed. */
+export const PublicationShape = z.object({ state: z.enum(['pending', 'done', 'failed']), error: z.object({ message: z.string(), advice: z.string() }).nullable(), updatedAt: time });
+
 export const CallDetailShape = CallShape.extend({
   actions: z.array(z.enum(ACTIONS)),
   versions: z.array(VersionShape),
   effects: z.array(z.object({ effect: z.string(), target: z.string(), class: z.string(), state: z.string(), plannedAt: time, doneAt: time.nullable(), receipt: z.record(z.string(), z.unknown()).nullable() })),
   costs: z.array(z.object({ version: z.number(), step: StepShape, kind: z.string(), provider: z.string(), model: z.string(), state: z.string(), microUsd: z.number(), at: time })),
+  publication: PublicationShape.nullable(),
   links: z.object({ transcript: z.string().nullable(), analysis: z.string().nullable(), recording: z.string().nullable(), temporal: z.string().nullable() }),
 });
 

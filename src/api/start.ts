@@ -11,6 +11,7 @@ import { createApi, listen, type RunningApi } from './app.ts';
 import { amoCrmDelivery, webexDelivery } from './deliveries.ts';
 import { startHousekeeping } from './housekeeping.ts';
 import { createSenders } from './senders.ts';
+import { startPublicationRelay } from './publication-relay.ts';
 import { type Delivery, startWebhookRelay } from './webhook-relay.ts';
 
 /** The first administrator of a new installation: whoever starts it shows this, once. */
@@ -23,12 +24,13 @@ const HOUR_MS = 3_600_000;
 
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
-  const { accounts, config, log, db, calls, runs, effects, costs, quality, projects, objects, connectors, credentials, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, intake, budgetRelease, scheduleOf, temporal } = wiring;
+  const { accounts, config, log, db, calls, runs, effects, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, intake, budgetRelease, scheduleOf, temporal } = wiring;
   const deliveries: Record<string, Delivery> = {
     webex: webexDelivery({ callsClient, scheduleOf, log }),
     amocrm: amoCrmDelivery({ adaptersOf, intake, callsClient, pace: paceOf(config), log }),
   };
   const relay = startWebhookRelay({ inbox, deliveries, log });
+  const publicationRelay = startPublicationRelay({ reviewPublications, callsClient, log });
   const idempotency = createIdempotency(db);
   const expiry = createExpiry({ calls, projects, client: callsClient });
   const housekeeping = [
@@ -45,6 +47,9 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     costs,
     quality,
     inbox,
+    reviews,
+    agreement,
+    reviewPublications,
     idempotency,
     objects,
     callsClient,
@@ -66,10 +71,11 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
       temporal: async () => void (await (temporal.connection as Connection).workflowService.getSystemInfo({})),
     },
     kickRelay: relay.kick,
+    kickPublications: publicationRelay.kick,
   });
   const api = await listen(app, { host: config.API_HOST, port: config.API_PORT }).catch(async (error: unknown) => {
     for (const keeping of housekeeping) keeping.stop();
-    await relay.stop();
+    await Promise.all([relay.stop(), publicationRelay.stop()]);
     throw error;
   });
   const firstAdmin = await accounts.createFirstAdmin();
@@ -79,7 +85,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     close: async () => {
       for (const keeping of housekeeping) keeping.stop();
       await api.close();
-      await relay.stop();
+      await Promise.all([relay.stop(), publicationRelay.stop()]);
     },
   };
 };

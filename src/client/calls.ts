@@ -14,8 +14,8 @@ import type { Calls } from '../db/calls.ts';
 import { queueName } from '../domain/activities.ts';
 import { type CallKey, type CallVersion, hasEnded } from '../domain/call.ts';
 import { AftercallError, messageOf } from '../domain/errors.ts';
-import { callWorkflowId } from '../domain/ids.ts';
-import { type Approve, CALL_UPDATES, type GiveUp, type Pace, type ProcessCallInput, RECORDING_AVAILABLE_SIGNAL, type Reject, type Retry, type SkipStep } from '../domain/messages.ts';
+import { callWorkflowId, publicationWorkflowId } from '../domain/ids.ts';
+import { type Approve, CALL_UPDATES, type GiveUp, type Pace, type ProcessCallInput, PUBLISH_SIGNAL, type PublishCallInput, RECORDING_AVAILABLE_SIGNAL, type Reject, type Retry, type SkipStep } from '../domain/messages.ts';
 import { groupOf, type Step } from '../domain/steps.ts';
 import { SEARCH_ATTRIBUTES } from './temporal.ts';
 
@@ -42,6 +42,8 @@ export interface StartCall {
 
 /** How long an Update waits for a worker to take it. */
 const UPDATE_PATIENCE_MS = 10_000;
+/** Somebody who corrects one answer often corrects the next: they are published together. */
+const PUBLICATION_QUIET_MS = 3_000;
 /** How long a workflow whose call has ended may take to close: its last task comes after its last record. */
 const CLOSING_PATIENCE_MS = 10_000;
 
@@ -168,6 +170,21 @@ export const createCallsClient = ({ client, calls, pace }: { client: Client; cal
       await calls.openVersion(next, { from, state: 'staged' });
       const started = await start({ call: next, source: call.source, from, autoProcess: true, mode: 'again', pace });
       return { started, version: next.version };
+    },
+
+    /** Publishes a call's review, or has the publication that runs do so once more. Never lost: signalled and started at once. */
+    async publish({ project, callId }: CallKey): Promise<void> {
+      const input: PublishCallInput = { call: { project, callId }, quietMs: PUBLICATION_QUIET_MS, pace };
+      await client.workflow.signalWithStart('publishCall', {
+        workflowId: publicationWorkflowId({ project, callId }),
+        taskQueue: queueName('workflows'),
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        args: [input],
+        signal: PUBLISH_SIGNAL,
+        signalArgs: [],
+        typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.project, value: project }],
+        staticSummary: 'publication of a review',
+      });
     },
 
     /** The source says that a call's recording is there now. */

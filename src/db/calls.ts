@@ -14,9 +14,11 @@ import { AftercallError } from '../domain/errors.ts';
 import type { Gate } from '../domain/messages.ts';
 import type { CrmResult } from '../domain/crm-rules.ts';
 import type { PresetRef } from '../domain/preset.ts';
+import { type EffectiveAnalysis, effectiveAnalysis, type ReviewEntry } from '../domain/review.ts';
 import { type Step, stepsFrom } from '../domain/steps.ts';
 import { type CallFilter, findCalls, type ListPosition } from './call-list.ts';
 import { type Database, json, storable } from './database.ts';
+import { carryReviews, dropReviews, entriesOf, settleScore } from './reviews.ts';
 import type { CallsTable, CallVersionsTable, StoredDelivery, StoredMetadata, StoredRecording, StoredTranscript } from './schema.ts';
 
 /** A call with its newest version, as people see it. */
@@ -29,6 +31,9 @@ export interface CallRow extends CallKey {
   result: CallResult | null;
   reason: string | null;
   version: number;
+  /** Of the newest version, as its reviews leave it. */
+  scorePercent: number | null;
+  passed: boolean | null;
   startedAt: Date;
   firstSeenAt: Date;
   updatedAt: Date;
@@ -40,6 +45,7 @@ export interface VersionResults {
   recording: StoredRecording | null;
   transcript: StoredTranscript | null;
   metadata: StoredMetadata | null;
+  /** As the model made it. What is shown and pushed is a version's `effective`. */
   analysis: Analysis | null;
   crm: CrmResult | null;
   delivery: StoredDelivery | null;
@@ -49,6 +55,10 @@ export interface VersionRow extends VersionResults {
   version: number;
   /** Null before any step has asked. */
   preset: PresetRef | null;
+  /** What people have said of the analysis, oldest first. */
+  reviews: ReviewEntry[];
+  /** The analysis as that leaves it: to be used wherever a score is shown, stored or pushed. */
+  effective: EffectiveAnalysis | null;
   runId: string | null;
   startedFrom: Step;
   state: CallState;
@@ -141,6 +151,7 @@ export const createCalls = (db: Database) => ({
             (select ${sql.join(previous)} from call_versions previous
              where previous.project = ${project} and previous.call_id = ${callId} and previous.version = ${version - 1})
           where project = ${project} and call_id = ${callId} and version = ${version}`.execute(tx);
+        await carryReviews(tx, { project, callId, version }, from);
       }
       await tx
         .updateTable('calls')
@@ -148,6 +159,7 @@ export const createCalls = (db: Database) => ({
         .where('project', '=', project)
         .where('call_id', '=', callId)
         .execute();
+      await settleScore(tx, { project, callId, version });
       return runId ?? null;
     });
   },
@@ -264,7 +276,7 @@ export const createCalls = (db: Database) => ({
       .where('version', '=', version)
       .executeTakeFirst();
     if (!row) throw noSuchCall({ project, callId });
-    return toVersion(row);
+    return toVersion(row, row.analysis ? await entriesOf(db, { project, callId }) : new Map());
   },
 
   async listVersions({ project, callId }: CallKey): Promise<VersionRow[]> {
@@ -275,7 +287,8 @@ export const createCalls = (db: Database) => ({
       .where('call_id', '=', callId)
       .orderBy('version', 'desc')
       .execute();
-    return rows.map(toVersion);
+    const entries = await entriesOf(db, { project, callId });
+    return rows.map((row) => toVersion(row, entries));
   },
 
   /** Newest first; `after` is the last row of the page before. */
@@ -343,6 +356,7 @@ export const createCalls = (db: Database) => ({
       .where('call_id', '=', callId)
       .where('version', '=', version)
       .execute();
+    if (step === 'analysis') await settleScore(db, { project, callId, version });
   },
 
   /** Drops the results of `from`, of its group and of all later steps. */
@@ -355,6 +369,9 @@ export const createCalls = (db: Database) => ({
       .where('call_id', '=', callId)
       .where('version', '=', version)
       .execute();
+    if (!steps.includes('analysis')) return;
+    await dropReviews(db, { project, callId, version });
+    await settleScore(db, { project, callId, version });
   },
 
   /** Records where a call stands, for every state that is not the running of a step. */
@@ -425,13 +442,15 @@ const toCall = (row: Selectable<CallsTable>): CallRow => ({
   result: row.result,
   reason: row.reason,
   version: row.version,
+  scorePercent: row.score_percent,
+  passed: row.passed,
   startedAt: row.started_at,
   firstSeenAt: row.first_seen_at,
   updatedAt: row.updated_at,
   endedAt: row.ended_at,
 });
 
-const toVersion = (row: Selectable<CallVersionsTable>): VersionRow => ({
+const toVersion = (row: Selectable<CallVersionsTable>, entries: ReadonlyMap<number, ReviewEntry[]>): VersionRow => ({
   version: row.version,
   preset: row.preset_id === null ? null : { preset: row.preset_id, version: row.preset_version! },
   runId: row.run_id,
@@ -440,6 +459,8 @@ const toVersion = (row: Selectable<CallVersionsTable>): VersionRow => ({
   transcript: row.transcript,
   metadata: row.metadata,
   analysis: row.analysis,
+  reviews: entries.get(row.version) ?? [],
+  effective: row.analysis && effectiveAnalysis(row.analysis, { entries: entries.get(row.version) ?? [], advisory: row.advisory ?? [] }),
   crm: row.crm,
   delivery: row.delivery,
   state: row.state,

@@ -1,5 +1,6 @@
 import type { ColumnType, Generated, JSONColumnType } from 'kysely';
 import type { Role } from '../domain/access.ts';
+import type { Agreement } from '../domain/agreement.ts';
 import type { Analysis, Sentiment, Verdict } from '../domain/analysis.ts';
 import type { Content } from '../domain/announcements.ts';
 import type { BulkOutcome, RulingKind } from '../domain/bulk.ts';
@@ -13,6 +14,7 @@ import type { ExecutionReport } from '../domain/report.ts';
 import type { ProjectSettings } from '../domain/settings.ts';
 import type { PresetTestResult } from '../domain/preset-test.ts';
 import type { PresetSettings } from '../domain/preset.ts';
+import type { AdvisoryQuestion, PersonVerdict, ReviewAct, ReviewKind } from '../domain/review.ts';
 import type { Step } from '../domain/steps.ts';
 
 /**
@@ -38,6 +40,9 @@ export interface Schema {
   publications: PublicationsTable;
   costs: CostsTable;
   spending: SpendingTable;
+  reviews: ReviewsTable;
+  question_standings: QuestionStandingsTable;
+  review_publications: ReviewPublicationsTable;
   users: UsersTable;
   memberships: MembershipsTable;
   sessions: SessionsTable;
@@ -97,6 +102,13 @@ export interface CallsTable {
   agent_name: Computed;
   origin_number: Computed;
   destination_number: Computed;
+  /** Of the newest version, as its reviews leave it. */
+  score_percent: number | null;
+  passed: boolean | null;
+  /** Answers of the newest analysis that could not be shown; null when there is nothing to review, or somebody has. */
+  doubts: number | null;
+  /** Where chance puts the call among those to be reviewed: of its ID alone, so that nobody chooses. */
+  lot: number | null;
 }
 
 export interface StoredRecording {
@@ -118,6 +130,8 @@ export interface StoredTranscript {
   language?: string;
   provider: string;
   model: string;
+  /** Who the stored transcript's speakers are, where a person has said so on the version before. */
+  speakers?: Record<string, string>;
 }
 
 export interface StoredMetadata {
@@ -146,6 +160,8 @@ export interface CallVersionsTable {
   /** The preset that its steps go by, picked at the first that asks; null before. */
   preset_id: string | null;
   preset_version: number | null;
+  /** Questions that count for nothing in this version's score, as of the last time it was published. */
+  advisory: JSONColumnType<AdvisoryQuestion[] | null, string | null | undefined, string | null>;
   state: CallState;
   result: CallResult | null;
   reason: string | null;
@@ -439,6 +455,51 @@ export interface SpendingTable {
   /** `YYYY-MM-DD`. */
   day: ColumnType<Date, string, never>;
   micro_usd: Generated<number>;
+}
+
+/** What people say of analyses. Rows are only added. */
+export interface ReviewsTable {
+  project: string;
+  call_id: string;
+  version: number;
+  revision: number;
+  /** The version that the analysis was made in: another one when it was taken over, and its reviews with it. */
+  analysis_version: number;
+  kind: ReviewKind;
+  act: Json<ReviewAct>;
+  undoes: number | null;
+  /** What the person says of each question, and what the model had said. */
+  verdicts: NullableJson<Record<string, PersonVerdict>>;
+  claimed: NullableJson<Record<string, PersonVerdict>>;
+  /** The analysis's `versions`, and which of its questions need not arise. */
+  stamps: Json<Analysis['versions'] & { optional: string[] }>;
+  by_name: string;
+  by_kind: 'user' | 'token';
+  at: DefaultedTimestamp;
+}
+
+/** How far people and the model agree on a question, and whether it counts. */
+export interface QuestionStandingsTable {
+  project: string;
+  rubric: string;
+  criterion: string;
+  agreement: Json<Pick<Agreement, 'n' | 'raw' | 'kappa' | 'ac1'>>;
+  advisory: Generated<boolean>;
+  changed_at: DefaultedTimestamp;
+}
+
+/** Calls whose score has changed since it was last stored and pushed. */
+export interface ReviewPublicationsTable {
+  project: string;
+  call_id: string;
+  /** How often it was asked for, up to which of those the last attempt went, and the last that came through. */
+  wanted: Generated<number>;
+  attempted: Generated<number>;
+  done: Generated<number>;
+  state: 'pending' | 'done' | 'failed';
+  error: NullableJson<{ message: string; advice: string }>;
+  next_look_at: DefaultedTimestamp;
+  updated_at: DefaultedTimestamp;
 }
 
 /** Tokens that rotate, sealed under the key ring. */

@@ -1,5 +1,5 @@
 import type { CallCursor, IngestPageInput, IngestPageResult, ReportInput, SettleInput, Window } from './window.ts';
-import type { Attention, CallOutcome, CallResult, CallState, CallVersion } from './call.ts';
+import type { Attention, CallKey, CallOutcome, CallResult, CallState, CallVersion } from './call.ts';
 import type {
   ActOnCrm,
   AnalysisOutcome,
@@ -65,6 +65,12 @@ export interface MessageActivities {
 export interface CarryMessage {
   project: string;
   messageId: string;
+}
+
+export interface PublicationActivities {
+  /** @returns whether a change came since it began */
+  publishCall(input: { call: CallKey }): Promise<{ more: boolean }>;
+  recordUnpublished(input: { call: CallKey; message: string; advice: string }): Promise<void>;
 }
 
 export interface IngestActivities {

@@ -1,5 +1,6 @@
 import type { Usage } from './cost.ts';
 import type { PatternKind } from './patterns.ts';
+import type { Rubric } from './rubric.ts';
 
 /**
  * The analysis as stored at `call-detail/{task_id}/analysis.json`.
@@ -21,6 +22,10 @@ export interface Analysis {
   versions: { prompt: string; preset?: string; rubric: string; model: string; provider: string };
   usage: Extract<Usage, { kind: 'llm' }>;
   cost_micro_usd: number;
+  /** What it was graded by, so that totals can be computed again. Absent on analyses older than reviews. */
+  rubric?: Rubric;
+  /** The pass mark at that time. */
+  pass_percent?: number;
 }
 
 /** Something that the customer said which is counted over calls. */

@@ -1,7 +1,7 @@
-import type { Analysis } from './analysis.ts';
 import type { Attention, CallDetails, CallVersion } from './call.ts';
 import type { CrmResult } from './crm-rules.ts';
 import type { ExecutionReport } from './report.ts';
+import type { EffectiveAnalysis } from './review.ts';
 
 /** What people and programs outside are told of. Programs get all of it, people only what somebody asked to hear. */
 export const EVENTS = ['call.completed', 'call.corrected', 'call.low_score', 'call.needs_attention', 'run.completed'] as const;
@@ -28,7 +28,7 @@ export type Content = Omit<Message, 'id' | 'at'>;
 export interface PublishedCall {
   call: CallVersion;
   details: CallDetails;
-  analysis: Analysis | null;
+  analysis: EffectiveAnalysis | null;
   crm: CrmResult | null;
   result: string | null;
   reportUrl: string;
@@ -48,8 +48,8 @@ const titleCase = (name: string): string => name.replaceAll('_', ' ').replace(/^
 export const placeOf = ({ agentName, queueName, startedAtMs, direction }: CallDetails): string =>
   [agentName ?? 'no agent', queueName, direction, `${new Date(startedAtMs).toISOString().slice(0, 16).replace('T', ' ')} UTC`].filter(Boolean).join(' · ');
 
-const failedCriteria = (analysis: Analysis): string[] => {
-  const missed = analysis.answers.filter(({ verdict }) => verdict === 'no' || verdict === 'not_evidenced').map(({ criterion }) => criterion.replaceAll('_', ' '));
+const failedCriteria = (analysis: EffectiveAnalysis): string[] => {
+  const missed = analysis.answers.filter(({ verdict, advisory }) => !advisory && (verdict === 'no' || verdict === 'not_evidenced')).map(({ criterion }) => criterion.replaceAll('_', ' '));
   return missed.length > 0 ? [`Missed: ${missed.join(', ')}`] : [];
 };
 
@@ -120,7 +120,7 @@ export const runCompleted = (report: ExecutionReport): Content => {
 };
 
 /** What is written about a graded call on its card or record in the CRM. */
-export const gradedCallNote = ({ analysis, reportUrl }: { analysis: Analysis; reportUrl: string }): { subject: string; text: string } => {
+export const gradedCallNote = ({ analysis, reportUrl }: { analysis: EffectiveAnalysis; reportUrl: string }): { subject: string; text: string } => {
   const section = (heading: string, items: string[]): string[] => (items.length > 0 ? ['', `${heading}:`, ...items.map((item) => `- ${item}`)] : []);
   const { grading } = analysis;
   return {

@@ -44,6 +44,14 @@ const checkAnswer = (criterion: Criterion, transcript: Pick<Transcript, 'turns'>
   }
 };
 
+/** Holds answers that were checked before against the transcript as it reads now: the same claims and quotes, other speakers. */
+export const checkAgain = (rubric: Rubric, transcript: Pick<Transcript, 'turns'>, answers: readonly GradedAnswer[]): GradedAnswer[] =>
+  checkAnswers(
+    rubric,
+    transcript,
+    answers.map(({ criterion, claimed, reason, evidence, rejected }) => ({ criterion, answer: claimed, reason, quotes: [...evidence, ...rejected].map(({ quote }) => quote) })),
+  );
+
 /**
  * Adds up a call's points.
  *

@@ -13,6 +13,7 @@ export const isSafeCallId = (callId: string): boolean => SAFE_ID.test(callId) &&
 export const callWorkflowId = ({ project, callId }: CallKey): string => `call/${project}/${callId}`;
 /** A message is carried once per round: when it is sent again, or corrected, that is another. */
 export const messageWorkflowId = ({ project, messageId, round }: { project: string; messageId: string; round: number }): string => `message/${project}/${messageId}/${round}`;
+export const publicationWorkflowId = ({ project, callId }: CallKey): string => `publish/${project}/${callId}`;
 export const scheduleId = (project: string, source: string): string => `ingest/${project}/${source}`;
 
 /** @param bulkId a hash, made of nothing that is personal */

@@ -1,4 +1,4 @@
-import type { Attention, CallVersion } from './call.ts';
+import type { Attention, CallKey, CallVersion } from './call.ts';
 import type { Step } from './steps.ts';
 import type { CallCursor } from './window.ts';
 
@@ -69,6 +69,16 @@ export interface CallStatus {
 }
 
 export type CallPhase = 'awaiting_approval' | 'running' | 'waiting_for_recording' | 'needs_attention' | 'ended';
+
+/** Asks a `publishCall` that runs to publish once more. */
+export const PUBLISH_SIGNAL = 'publishAgain';
+
+export interface PublishCallInput {
+  call: CallKey;
+  /** How long nobody has to change anything before it is published. */
+  quietMs: number;
+  pace: Pace;
+}
 
 export interface IngestWindowInput {
   project: string;

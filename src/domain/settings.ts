@@ -1,3 +1,4 @@
+import type { AgreementFloor } from './agreement.ts';
 import type { CategoryRule } from './category.ts';
 import type { StagingRule } from './staging.ts';
 
@@ -58,6 +59,8 @@ export interface ProjectSettings {
   runsChat: string;
   /** Telegram chat that is told of low scores; empty: none. */
   alertsChat: string;
+  /** A question that people and the model agree on less than this is shown, but counts for nothing. Unset: all count. */
+  agreementFloor?: AgreementFloor;
 }
 
 export const DEFAULT_SETTINGS: ProjectSettings = {

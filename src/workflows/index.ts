@@ -2,3 +2,4 @@ export { bulkRuling } from './bulk-ruling.ts';
 export { deliverMessage } from './deliver-message.ts';
 export { ingestWindow } from './ingest-window.ts';
 export { processCall } from './process-call.ts';
+export { publishCall } from './publish-call.ts';

@@ -5,6 +5,7 @@ import {
   type IngestActivities,
   type LlmActivities,
   type MessageActivities,
+  type PublicationActivities,
   queueName,
   type RecordingActivities,
 } from '../domain/activities.ts';
@@ -69,6 +70,17 @@ export const messageActivities = (pace: MessagePace): MessageActivities => {
   });
   return { carryMessage, abandonMessage };
 };
+
+/** Longer than a step's tries: nobody waits for it, and what is shown inside is right already. */
+export const publicationActivities = (pace: Pace): PublicationActivities =>
+  proxyActivities<PublicationActivities>({
+    taskQueue: queueName('workflows'),
+    startToCloseTimeout: '2m',
+    scheduleToCloseTimeout: '6h',
+    heartbeatTimeout: pace.heartbeatTimeoutMs,
+    retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: pace.maxRetryMs, maximumAttempts: pace.attempts },
+    summary: 'publish the review',
+  });
 
 export const ingestActivities = (pace: Pace): IngestActivities =>
   proxyActivities<IngestActivities>({

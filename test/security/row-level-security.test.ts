@@ -59,6 +59,9 @@ describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('on
         await db.insertInto('hooks').values({ id: `hook-${project}`, project, name: 'n', sealed: 'x', created_by: 'x' }).execute();
         await db.insertInto('given_calls').values({ project, call_id: `call-of-${project}` }).execute();
         await db.insertInto('inbox').values({ project, source: 'webex', event_id: 'e', type: 't', body: '{}' }).execute();
+        await db.insertInto('reviews').values({ project, call_id: `call-of-${project}`, version: 1, revision: 1, analysis_version: 1, kind: 'undo', act: '{}', undoes: 1, stamps: '{}', by_name: 'x', by_kind: 'user' }).execute();
+        await db.insertInto('question_standings').values({ project, rubric: 'r@1', criterion: 'c', agreement: '{}' }).execute();
+        await db.insertInto('review_publications').values({ project, call_id: `call-of-${project}`, state: 'done' }).execute();
         await db.insertInto('api_tokens').values({ id: `token-${project}`, project, name: 'n', role: 'project_viewer', hash: project, created_by: 'x' }).execute();
       });
     }

@@ -1,12 +1,14 @@
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
+import { loadTranscript } from '../../adapters/objects/transcripts.ts';
 import { AftercallError } from '../../domain/errors.ts';
 import { type CallKey, hasEnded } from '../../domain/call.ts';
 import { toSrt, toWebVtt } from '../../domain/captions.ts';
 import { callWorkflowId } from '../../domain/ids.ts';
 import type { Step } from '../../domain/steps.ts';
-import type { Transcript } from '../../domain/transcript.ts';
+import { withSpeakers } from '../../domain/review.ts';
 import type { CallRow, VersionRow } from '../../db/calls.ts';
+import type { Publication } from '../../db/review-publications.ts';
 import { fromCursor, toCursor } from '../cursor.ts';
 import type { ApiDependencies } from '../dependencies.ts';
 import { HttpProblem } from '../problems.ts';
@@ -37,7 +39,7 @@ const CALL = '/v1/projects/:project/calls/:callId';
 
 const ListQuery = z.strictObject({ ...Paging, state: z.union([StateShape, z.array(StateShape).max(10)]).optional(), ...CallFilterFields });
 
-export const callRoutes = (route: RouteTable, { calls, effects, costs, objects, projects, callsClient, config }: ApiDependencies): void => {
+export const callRoutes = (route: RouteTable, { calls, effects, costs, reviewPublications, objects, projects, callsClient, config }: ApiDependencies): void => {
   route.get('/v1/projects/:project/calls', { access: 'project_viewer', summary: 'Calls, newest first', tag: TAG, params: ProjectParams, query: ListQuery, returns: CallListShape }, async ({ params: { project }, query }) => {
     await projects.settings(project);
     const rows = await calls.list(
@@ -73,6 +75,7 @@ export const callRoutes = (route: RouteTable, { calls, effects, costs, objects, 
         receipt,
       })),
       costs: (await costs.list(params.project, params.callId)).map(({ version, step, kind, provider, model, state, microUsd, reservedAt }) => ({ version, step, kind, provider, model, state, microUsd, at: reservedAt.toISOString() })),
+      publication: publicationView(await reviewPublications.find(params)),
       links: {
         transcript: newest?.transcript ? `${base}/transcript` : null,
         analysis: newest?.analysis ? `${base}/analysis` : null,
@@ -89,21 +92,21 @@ export const callRoutes = (route: RouteTable, { calls, effects, costs, objects, 
 
   route.get(
     `${CALL}/transcript`,
-    { access: 'project_viewer', summary: 'The transcript as JSON, WebVTT or SRT', tag: TAG, params: CallParams, query: z.strictObject({ format: z.enum(['json', 'vtt', 'srt']).default('json') }), produces: ['application/json', 'text/vtt', 'application/x-subrip'] },
+    { access: 'project_viewer', summary: 'The transcript as JSON, WebVTT or SRT, with its speakers as reviewed or as made', tag: TAG, params: CallParams, query: z.strictObject({ format: z.enum(['json', 'vtt', 'srt']).default('json'), as: z.enum(['reviewed', 'made']).default('reviewed') }), produces: ['application/json', 'text/vtt', 'application/x-subrip'] },
     async ({ params, query, response }) => {
-      const { transcript } = await newestOf(params);
-      const text = transcript && (await objects.getText(transcript.key));
-      if (!text) throw missing(params, 'transcript');
-      if (query.format === 'json') return void response.type('json').send(text);
-      const stored = JSON.parse(text) as Transcript;
+      const { transcript, effective } = await newestOf(params);
+      const made = await loadTranscript(objects, transcript);
+      if (!made) throw missing(params, 'transcript');
+      const stored = query.as === 'made' ? made : withSpeakers(made, effective?.review?.speakers ?? {});
+      if (query.format === 'json') return void response.json(stored);
       response.attachment(`${params.callId}.${query.format}`).type(query.format === 'vtt' ? 'text/vtt' : 'application/x-subrip').send(query.format === 'vtt' ? toWebVtt(stored) : toSrt(stored));
     },
   );
 
-  route.get(`${CALL}/analysis`, { access: 'project_viewer', summary: 'The analysis with its evidence', tag: TAG, params: CallParams, returns: z.record(z.string(), z.unknown()) }, async ({ params }) => {
-    const { analysis } = await newestOf(params);
-    if (!analysis) throw missing(params, 'analysis');
-    return analysis;
+  route.get(`${CALL}/analysis`, { access: 'project_viewer', summary: 'The analysis with its evidence, as reviews leave it', tag: TAG, params: CallParams, returns: z.record(z.string(), z.unknown()) }, async ({ params }) => {
+    const { effective } = await newestOf(params);
+    if (!effective) throw missing(params, 'analysis');
+    return effective;
   });
 
   route.get(`${CALL}/recording`, { access: 'project_viewer', summary: 'The recording; takes byte ranges', tag: TAG, params: CallParams, produces: ['audio/wav', 'audio/mpeg'] }, async ({ params, request, response }) => {
@@ -192,10 +195,14 @@ const viewOf = (call: CallRow) => ({
   destinationPhone: call.details.destinationPhone ?? null,
   queueName: call.details.queueName ?? null,
   agentName: call.details.agentName ?? null,
+  scorePercent: call.scorePercent,
+  passed: call.passed,
   startedAt: call.startedAt.toISOString(),
   updatedAt: call.updatedAt.toISOString(),
   endedAt: call.endedAt?.toISOString() ?? null,
 });
+
+export const publicationView = (publication: Publication | undefined) => publication ? { state: publication.state, error: publication.error, updatedAt: publication.updatedAt.toISOString() } : null;
 
 const versionView = (version: VersionRow) => ({
   version: version.version,
@@ -212,7 +219,9 @@ const versionView = (version: VersionRow) => ({
     model: version.transcript.model,
     language: version.transcript.language ?? null,
   },
-  scorePercent: version.analysis?.grading.total_score_percent ?? null,
+  scorePercent: version.effective?.grading.total_score_percent ?? null,
+  aiScorePercent: version.analysis?.grading.total_score_percent ?? null,
+  reviewed: version.effective?.review !== undefined,
   crm: version.crm && { ...version.crm, records: { ...version.crm.records } },
   startedAt: version.startedAt.toISOString(),
   endedAt: version.endedAt?.toISOString() ?? null,
