@@ -5,7 +5,7 @@ import type { GivenCalls } from '../db/given-calls.ts';
 import type { CallVersion } from '../domain/call.ts';
 import { AftercallError } from '../domain/errors.ts';
 import { transcriptOf } from '../domain/given.ts';
-import { transcriptKey } from '../domain/ids.ts';
+import { transcriptKey, transcriptVersionKey } from '../domain/ids.ts';
 import type { Transcript } from '../domain/transcript.ts';
 import { signal } from './context.ts';
 
@@ -19,9 +19,11 @@ export const readTranscript = async ({ calls, objects }: { calls: Calls; objects
 
 /** Puts a transcript in its place, and notes it with the call's version. */
 export const keepTranscript = async ({ calls, objects }: { calls: Calls; objects: ObjectStore }, call: CallVersion, transcript: Transcript): Promise<void> => {
-  await objects.put(transcriptKey(call), `${JSON.stringify(transcript)}\n`, { contentType: 'application/json', signal: signal() });
+  // Kept beside the newest, which a later version replaces.
+  for (const key of [transcriptVersionKey(call), transcriptKey(call)]) await objects.put(key, `${JSON.stringify(transcript)}\n`, { contentType: 'application/json', signal: signal() });
   await calls.keepResult(call, 'transcription', {
     key: transcriptKey(call),
+    versionKey: transcriptVersionKey(call),
     turns: transcript.turns.length,
     durationMs: transcript.durationMs,
     provider: transcript.provider,

@@ -23,6 +23,7 @@ import { runRoutes } from './routes/runs.ts';
 import { scheduleRoutes } from './routes/schedules.ts';
 import { settingsRoutes } from './routes/settings.ts';
 import { shownPath } from './shown-path.ts';
+import { versionRoutes } from './routes/versions.ts';
 import { type WebhookDependencies, webhookRouter } from './webhooks.ts';
 
 const BODY_LIMIT = '256kb';
@@ -78,6 +79,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   bulkRoutes(routes, dependencies);
   callRoutes(routes, dependencies);
   reviewRoutes(routes, dependencies);
+  versionRoutes(routes, dependencies);
   runRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);
   connectorRoutes(routes, dependencies);

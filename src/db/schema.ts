@@ -125,6 +125,8 @@ export interface StoredRecording {
 
 export interface StoredTranscript {
   key: string;
+  /** Where it stays when a later version has another; absent on those from before copies were kept. */
+  versionKey?: string;
   turns: number;
   durationMs: number;
   language?: string;

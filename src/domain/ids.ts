@@ -1,4 +1,4 @@
-import type { CallKey } from './call.ts';
+import type { CallKey, CallVersion } from './call.ts';
 
 /**
  * Workflow IDs and object keys. Everything here is plain text to Temporal and to the object store's
@@ -42,6 +42,8 @@ export type RecordingFormat = 'wav' | 'mp3';
 export const callPrefix = ({ project, callId }: CallKey): string => `${projectPrefix(project)}call-detail/${callId}/`;
 export const recordingKey = (call: CallKey, format: RecordingFormat): string => `${callPrefix(call)}recording.${format}`;
 export const transcriptKey = (call: CallKey): string => `${callPrefix(call)}transcript.json`;
+/** What one version heard; the newest also lies at `transcriptKey`. */
+export const transcriptVersionKey = (call: CallVersion): string => `${callPrefix(call)}versions/${call.version}/transcript.json`;
 export const analysisKey = (call: CallKey): string => `${callPrefix(call)}analysis.json`;
 export const crmMarkerKey = ({ project, callId }: CallKey): string => `${projectPrefix(project)}SFDC/${callId}.txt`;
 export const reportKey = (project: string, runId: string): string => `${projectPrefix(project)}reports/${fileSafe(runId)}.json`;

@@ -108,6 +108,9 @@ const ACCESS: Record<string, 'public' | 'signed_in' | 'project_viewer' | 'projec
   'post /v1/projects/:project/calls/bulk/reject': 'project_admin',
   'get /v1/projects/:project/bulk-rulings/:bulkId': 'project_viewer',
   'get /v1/projects/:project/calls/:callId': 'project_viewer',
+  'get /v1/projects/:project/calls/:callId/versions': 'project_viewer',
+  'get /v1/projects/:project/calls/:callId/versions/:version': 'project_viewer',
+  'get /v1/projects/:project/calls/:callId/compare': 'project_viewer',
   'get /v1/projects/:project/calls/:callId/transcript': 'project_viewer',
   'get /v1/projects/:project/calls/:callId/analysis': 'project_viewer',
   'get /v1/projects/:project/calls/:callId/recording': 'project_viewer',
@@ -161,7 +164,7 @@ const VERDICTS: Record<(typeof ACCESS)[string], Record<string, 'in' | 401 | 403 
 };
 
 /** Somewhere that is not there: whoever is let in gets an error of the handler's, and nothing happens. */
-const NOWHERE: Record<string, string> = { project: 'default', callId: 'no-such-call', runId: 'no-such-run', userId: '00000000-0000-4000-8000-000000000000', tokenId: 'no-such-token', kind: 'webex', source: 'webex' };
+const NOWHERE: Record<string, string> = { project: 'default', callId: 'no-such-call', runId: 'no-such-run', userId: '00000000-0000-4000-8000-000000000000', tokenId: 'no-such-token', bulkId: 'none', version: '1', kind: 'webex', source: 'webex' };
 const TURNED_AWAY = /This needs|There is no project default that you belong to/;
 
 describe('who may use a route', () => {

@@ -204,7 +204,7 @@ const viewOf = (call: CallRow) => ({
 
 export const publicationView = (publication: Publication | undefined) => publication ? { state: publication.state, error: publication.error, updatedAt: publication.updatedAt.toISOString() } : null;
 
-const versionView = (version: VersionRow) => ({
+export const versionView = (version: VersionRow) => ({
   version: version.version,
   runId: version.runId,
   startedFrom: version.startedFrom,
