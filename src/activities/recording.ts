@@ -42,19 +42,22 @@ export const createRecordingActivities = ({ adaptersOf, objects, calls, projects
       await calls.beginStep(call, 'recording');
       const { details } = await calls.get(call);
       const { recording: before } = await calls.getVersion(call);
-      const source = (await adaptersOf(call.project)).sources.get(details.source);
+      const { sources } = await adaptersOf(call.project);
+      const handedIn = sources.get('upload');
       const isThere = async ({ key, bytes }: { key: string; bytes: number }): Promise<boolean> => (await objects.head(key, { signal: signal() }))?.bytes === bytes;
       const keep = async (stored: StoredRecording): Promise<RecordingOutcome> => {
         await calls.keepResult(call, 'recording', stored);
-        await source.recordingStored?.(call.callId, stored);
+        await handedIn.recordingStored?.(call.callId, stored);
         return { state: 'stored', bytes: stored.bytes };
       };
       if (before && (await isThere(before))) return keep(before);
       if (details.status === 'abandoned') return { state: 'none', result: 'abandoned' };
 
-      const came = await source.findGiven?.(call.callId);
+      const came = await handedIn.findGiven?.(call.callId);
       // Uploaded with the call, and copied to its place by an earlier version.
       if (came?.audio?.key === recordingKey(call, came?.audio?.format ?? 'wav') && (await isThere(came.audio))) return keep({ ...came.audio, recordingId: call.callId, fileName: `${call.callId}.${came.audio.format}` });
+      // What came with the call goes before what its source has.
+      const source = came?.hasRecording ? handedIn : sources.get(details.source);
       const link = await source.findRecording(call.callId, signal());
       if (!link) {
         if (came?.hasTranscript) return { state: 'not_needed' };

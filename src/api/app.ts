@@ -21,12 +21,19 @@ import { qualityRoutes } from './routes/quality.ts';
 import { reviewRoutes } from './routes/reviews.ts';
 import { runRoutes } from './routes/runs.ts';
 import { scheduleRoutes } from './routes/schedules.ts';
+import { hookRoutes } from './routes/hooks.ts';
 import { settingsRoutes } from './routes/settings.ts';
 import { shownPath } from './shown-path.ts';
 import { versionRoutes } from './routes/versions.ts';
+import { hookRouter } from './hook-webhook.ts';
+import { uploadRoutes } from './routes/uploads.ts';
+import { isUnderWay } from './uploads/bodies.ts';
 import { type WebhookDependencies, webhookRouter } from './webhooks.ts';
 
 const BODY_LIMIT = '256kb';
+/** For a body to come. Uploads may take as long as they go on; whoever may not upload is cut off by then. */
+const BODY_MS = 60_000;
+const LONGEST_UPLOAD_MS = 60 * 60_000;
 /** A check that hangs is a check that failed. */
 const CHECK_MS = 5_000;
 
@@ -38,6 +45,11 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   app.set('query parser', 'simple');
   const metrics = createMetrics({ calls, inbox });
 
+  app.use((request, _response, next) => {
+    const timer = setTimeout(() => request.complete || isUnderWay(request) || request.destroy(), BODY_MS);
+    request.once('close', () => clearTimeout(timer));
+    next();
+  });
   app.use((request, response, next) => {
     const requestId = request.get('x-request-id')?.slice(0, 100) ?? randomUUID();
     response.set('x-request-id', requestId);
@@ -61,6 +73,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   const webhooks: WebhookDependencies = { inbox, kick: kickRelay, count: (outcome) => metrics.webhooks.inc({ outcome }) };
   app.use(webhookRouter({ ...webhooks, secretOf: senders.webex }));
   app.use(amoCrmWebhookRouter({ ...webhooks, hookOf: senders.amocrm }));
+  app.use(hookRouter({ ...webhooks, hooks: dependencies.hooks }));
 
   const routes = createRouteTable({ authenticate: accounts.authenticate, idempotency, audit });
   const operator: express.RequestHandler = async (request, _response, next) => {
@@ -72,7 +85,8 @@ export const createApi = (dependencies: ApiDependencies): Express => {
     response.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });
 
-  app.use(express.json({ limit: BODY_LIMIT, strict: true }));
+  const readJson = express.json({ limit: BODY_LIMIT, strict: true });
+  app.use((request, response, next) => (routes.streams(request.path) ? next() : readJson(request, response, next)));
   accountRoutes(routes, dependencies);
   auditRoutes(routes, dependencies);
   // Before the calls: else "bulk" would be one's ID.
@@ -83,6 +97,8 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   runRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);
   connectorRoutes(routes, dependencies);
+  hookRoutes(routes, dependencies);
+  uploadRoutes(routes, dependencies);
   costRoutes(routes, dependencies);
   settingsRoutes(routes, dependencies);
   qualityRoutes(routes, dependencies);
@@ -115,7 +131,7 @@ export interface RunningApi {
 
 /** Listens. @throws when the address is taken */
 export const listen = async (app: Express, { host, port }: { host: string; port: number }): Promise<RunningApi> => {
-  const server: Server = createServer({ headersTimeout: 20_000, requestTimeout: 60_000 }, app);
+  const server: Server = createServer({ headersTimeout: 20_000, requestTimeout: LONGEST_UPLOAD_MS }, app);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, resolve);

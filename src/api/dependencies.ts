@@ -15,6 +15,7 @@ import type { Costs } from '../db/costs.ts';
 import type { Connectors } from '../db/connectors.ts';
 import type { Credentials } from '../db/credentials.ts';
 import type { Effects } from '../db/effects.ts';
+import type { Hooks } from '../db/hooks.ts';
 import type { Idempotency } from '../db/idempotency.ts';
 import type { Inbox } from '../db/inbox.ts';
 import type { ReviewPublications } from '../db/review-publications.ts';
@@ -27,7 +28,7 @@ import type { Senders } from './senders.ts';
 
 /** What the API asks. */
 export interface ApiDependencies {
-  config: Pick<Config, 'TEMPORAL_UI_URL' | 'TEMPORAL_NAMESPACE'>;
+  config: Pick<Config, 'MAX_RECORDING_MB' | 'TEMPORAL_UI_URL' | 'TEMPORAL_NAMESPACE'>;
   log: Log;
   projects: Projects;
   calls: Calls;
@@ -48,6 +49,7 @@ export interface ApiDependencies {
   accounts: Accounts;
   audit: Audit;
   connectors: Connectors;
+  hooks: Hooks;
   credentials: Pick<Credentials, 'forget'>;
   adaptersOf: AdaptersOf;
   scheduleOf: ScheduleOf;

@@ -17,6 +17,8 @@ export interface RouteSpec<P extends z.ZodObject, Q extends z.ZodObject, B exten
   params?: P;
   query?: Q;
   body?: B;
+  /** Types of bodies that the handler reads itself, as they come: nothing else reads them before. */
+  streams?: string[];
   /** The JSON that it answers; none for streams, which `produces` describes. */
   returns?: z.ZodType;
   produces?: string[];
@@ -98,6 +100,7 @@ export const createRouteTable = ({ authenticate, idempotency, audit }: RouteTabl
   const registry = new OpenAPIRegistry();
   registry.registerComponent('securitySchemes', 'token', { type: 'http', scheme: 'bearer' });
   const paths: RegExp[] = [];
+  const streamed: RegExp[] = [];
   const declared: DeclaredRoute[] = [];
 
   /** Lets a request through that may use a route, and says who it is. */
@@ -138,6 +141,7 @@ export const createRouteTable = ({ authenticate, idempotency, audit }: RouteTabl
         query,
         ...(spec.action ? { headers: z.object({ 'idempotency-key': z.string().regex(IDEMPOTENCY_KEY) }) } : {}),
         ...(spec.body ? { body: { required: true, content: { 'application/json': { schema: spec.body } } } } : {}),
+        ...(spec.streams ? { body: { required: true, content: Object.fromEntries(spec.streams.map((type) => [type, { schema: z.string() }])) } } : {}),
       },
       responses: {
         [spec.status ?? 200]: {
@@ -148,7 +152,9 @@ export const createRouteTable = ({ authenticate, idempotency, audit }: RouteTabl
       },
     });
 
-    paths.push(new RegExp(`^${path.replaceAll(/:\w+/g, '[^/]+')}$`));
+    const pattern = new RegExp(`^${path.replaceAll(/:\w+/g, '[^/]+')}$`);
+    paths.push(pattern);
+    if (spec.streams) streamed.push(pattern);
     declared.push({ method, path, access: spec.access });
     router[method](path, async (request: Request, response: Response, next: NextFunction) => {
       try {
@@ -224,6 +230,8 @@ export const createRouteTable = ({ authenticate, idempotency, audit }: RouteTabl
   return {
     router,
     authorise,
+    /** Whether a route reads its body itself, as it comes. */
+    streams: (path: string): boolean => streamed.some((pattern) => pattern.test(path)),
     /** Whether any method is served at a path. */
     knows: (path: string): boolean => paths.some((pattern) => pattern.test(path)),
     get: <P extends z.ZodObject, Q extends z.ZodObject>(path: string, spec: RouteSpec<P, Q, z.ZodType>, handle: (asked: Asked<z.output<P>, z.output<Q>, unknown>) => Promise<unknown>): void => add('get', path, spec, handle),

@@ -9,6 +9,7 @@ import { createIdempotency } from '../db/idempotency.ts';
 import type { Wiring } from '../wiring.ts';
 import { createApi, listen, type RunningApi } from './app.ts';
 import { amoCrmDelivery, webexDelivery } from './deliveries.ts';
+import { givenDelivery } from './given-events.ts';
 import { startHousekeeping } from './housekeeping.ts';
 import { createSenders } from './senders.ts';
 import { startPublicationRelay } from './publication-relay.ts';
@@ -24,11 +25,12 @@ const HOUR_MS = 3_600_000;
 
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
-  const { accounts, config, log, db, calls, runs, effects, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, intake, budgetRelease, scheduleOf, temporal } = wiring;
+  const { accounts, config, log, db, calls, runs, effects, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, intake, budgetRelease, scheduleOf, temporal } = wiring;
   const deliveries: Record<string, Delivery> = {
     webex: webexDelivery({ callsClient, scheduleOf, log }),
     amocrm: amoCrmDelivery({ adaptersOf, intake, callsClient, pace: paceOf(config), log }),
   };
+  deliveries['hook'] = deliveries['upload'] = givenDelivery({ given, objects, intake, callsClient, pace: paceOf(config), log });
   const relay = startWebhookRelay({ inbox, deliveries, log });
   const publicationRelay = startPublicationRelay({ reviewPublications, callsClient, log });
   const idempotency = createIdempotency(db);
@@ -59,6 +61,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     accounts,
     audit: createAudit(db),
     connectors,
+    hooks,
     credentials,
     adaptersOf,
     scheduleOf,

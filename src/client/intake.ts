@@ -29,6 +29,8 @@ export interface TakeIn {
   runId?: string;
   /** Before each start: throws when there is no use in going on. */
   check?: () => void;
+  /** When all are written down, and none is started. */
+  beforeStart?: () => Promise<void>;
 }
 
 export type Intake = ReturnType<typeof createIntake>;
@@ -41,10 +43,12 @@ export type Intake = ReturnType<typeof createIntake>;
  */
 export const createIntake = ({ calls, projects, client }: { calls: Calls; projects: Projects; client: Pick<CallsClient, 'start' | 'workflowStatus'> }) => ({
   /** Writes calls down and starts a workflow for each that is new. @returns what became of each, in their order */
-  async takeIn({ project, source, calls: found, pace, runId, check }: TakeIn): Promise<{ callId: string; disposition: Disposition }[]> {
+  async takeIn({ project, source, calls: found, pace, runId, check, beforeStart }: TakeIn): Promise<{ callId: string; disposition: Disposition }[]> {
     const settings = await projects.settings(project);
     const verdictOn = (call: CallDetails): StagingVerdict => stagingOf({ project, call, category: categoryOf(settings.categories, call) }, settings);
     const standing = await calls.stage(project, found.filter((call) => call.status !== 'open'), (call) => STATE_OF[verdictOn(call).act]);
+
+    await beforeStart?.();
 
     const startOne = async (call: CallDetails): Promise<Disposition> => {
       check?.();

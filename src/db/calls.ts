@@ -110,7 +110,10 @@ export const createCalls = (db: Database) => ({
       select ${project}, call_id, source, details, started_at, state
       from jsonb_to_recordset(${json(rows)}::jsonb) as page (call_id text, source text, details jsonb, started_at timestamptz, state text)
       -- Writing the details again makes the row come back, and a call that has changed since, current.
-      on conflict (project, call_id) do update set details = excluded.details, started_at = excluded.started_at
+      -- Who told of it first goes on telling: another source of the same call knows other things, and gives no recording.
+      on conflict (project, call_id) do update set
+        details = case when calls.source = excluded.source then excluded.details else calls.details end,
+        started_at = case when calls.source = excluded.source then excluded.started_at else calls.started_at end
       returning call_id, state, version`.execute(db);
     return new Map(staged.rows.map((row) => [row.call_id, { state: row.state, version: row.version }]));
   },

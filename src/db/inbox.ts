@@ -32,25 +32,23 @@ export const createInbox = (db: Database) => ({
   /** Keeps several at once. @returns how many were not there yet */
   async receiveAll(events: Omit<InboxEvent, 'attempts'>[]): Promise<number> {
     if (events.length === 0) return 0;
-    const rows = await db
-      .insertInto('inbox')
-      .values(events.map(toRow))
-      .onConflict((conflict) => conflict.doNothing())
-      .returning('event_id')
-      .execute();
+    // One parameter, however many there are: an upload brings thousands, all or none.
+    const { rows } = await sql`insert into inbox (project, source, event_id, type, body)
+      select project, source, event_id, type, body from jsonb_to_recordset(${json(events.map(({ eventId, ...event }) => ({ ...event, event_id: eventId })))}::jsonb)
+        as event (project text, source text, event_id text, type text, body jsonb)
+      on conflict do nothing returning event_id`.execute(db);
     return rows.length;
   },
 
-  /** Events that are due for delivery, oldest first. */
+  /** Events that are due for delivery, the oldest of each project and source first. */
   async due(limit: number): Promise<InboxEvent[]> {
-    const rows = await db
-      .selectFrom('inbox')
-      .select(['project', 'source', 'event_id', 'type', 'body', 'attempts'])
-      .where('delivered_at', 'is', null)
-      .where('next_attempt_at', '<=', sql<Date>`now()`)
-      .orderBy('received_at')
-      .limit(limit)
-      .execute();
+    // In turns: a project that uploads thousands of calls keeps no other's webhooks waiting.
+    const { rows } = await sql<Omit<InboxEvent, 'eventId'> & { event_id: string }>`
+      select inbox.project, inbox.source, inbox.event_id, inbox.type, inbox.body, inbox.attempts from inbox join (
+        select project, source, event_id, received_at, row_number() over (partition by project, source order by received_at, event_id) as turn
+        from inbox where delivered_at is null and next_attempt_at <= now()
+      ) due using (project, source, event_id)
+      order by due.turn, due.received_at limit ${limit}`.execute(db);
     return rows.map(({ event_id: eventId, ...row }) => ({ ...row, eventId }));
   },
 

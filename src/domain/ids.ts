@@ -49,6 +49,9 @@ export const crmMarkerKey = ({ project, callId }: CallKey): string => `${project
 export const reportKey = (project: string, runId: string): string => `${projectPrefix(project)}reports/${fileSafe(runId)}.json`;
 export const logKey = (project: string, runId: string): string => `${projectPrefix(project)}logs/${fileSafe(runId)}.ndjson`;
 
+/** Where recordings lie that were uploaded, until they are copied to their call. */
+export const uploadPrefix = (project: string): string => `${projectPrefix(project)}uploads/`;
+
 /** The partition of the call table a call belongs to, by the UTC month in which it started. */
 export interface Partition {
   year: string;

@@ -144,6 +144,11 @@ const ACCESS: Record<string, 'public' | 'signed_in' | 'project_viewer' | 'projec
   'put /v1/projects/:project/connectors/:kind': 'project_admin',
   'delete /v1/projects/:project/connectors/:kind': 'project_admin',
   'post /v1/projects/:project/connectors/:kind/check': 'project_admin',
+  'get /v1/projects/:project/hooks': 'project_admin',
+  'post /v1/projects/:project/hooks': 'project_admin',
+  'delete /v1/projects/:project/hooks/:hookId': 'project_admin',
+  'post /v1/projects/:project/calls/upload': 'project_admin',
+  'post /v1/projects/:project/calls/upload-audio': 'project_admin',
   'get /v1/projects/:project/schedules': 'project_viewer',
   'get /v1/projects/:project/schedules/:source': 'project_viewer',
   'post /v1/projects/:project/schedules/:source/apply': 'project_admin',
@@ -164,7 +169,7 @@ const VERDICTS: Record<(typeof ACCESS)[string], Record<string, 'in' | 401 | 403 
 };
 
 /** Somewhere that is not there: whoever is let in gets an error of the handler's, and nothing happens. */
-const NOWHERE: Record<string, string> = { project: 'default', callId: 'no-such-call', runId: 'no-such-run', userId: '00000000-0000-4000-8000-000000000000', tokenId: 'no-such-token', bulkId: 'none', version: '1', kind: 'webex', source: 'webex' };
+const NOWHERE: Record<string, string> = { project: 'default', callId: 'no-such-call', runId: 'no-such-run', userId: '00000000-0000-4000-8000-000000000000', tokenId: 'no-such-token', bulkId: 'none', version: '1', hookId: 'no-such-hook', kind: 'webex', source: 'webex' };
 const TURNED_AWAY = /This needs|There is no project default that you belong to/;
 
 describe('who may use a route', () => {

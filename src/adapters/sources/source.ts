@@ -20,7 +20,7 @@ export interface CallSource {
   findCall?(callId: string, signal: AbortSignal): Promise<CallDetails | undefined>;
 
   /** What came with a call that was handed in. Absent where calls are read. */
-  findGiven?(callId: string): Promise<{ hasTranscript: boolean; audio?: GivenAudio } | undefined>;
+  findGiven?(callId: string): Promise<{ hasTranscript: boolean; hasRecording: boolean; audio?: GivenAudio } | undefined>;
 
   /** Told when a recording has been copied to its place; may be told again. */
   recordingStored?(callId: string, stored: StoredRecording): Promise<void>;

@@ -1,0 +1,48 @@
+/** Times as people's exports write them: of a place, without saying how far it is from UTC. */
+
+const LOCAL = /^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,3}))?)?$/;
+const WITH_OFFSET = /^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2})$/;
+
+export const isTimeZone = (name: string): boolean => {
+  try {
+    return Boolean(new Intl.DateTimeFormat('en', { timeZone: name }));
+  } catch {
+    return false;
+  }
+};
+
+/** What the clocks of a zone show at a time, as if that were UTC. */
+const shownAt = (ms: number, timeZone: string): number => {
+  const parts = new Intl.DateTimeFormat('en', { timeZone, hourCycle: 'h23', year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' }).formatToParts(ms);
+  const part = (type: string): number => Number(parts.find((each) => each.type === type)!.value);
+  return Date.UTC(part('year'), part('month') - 1, part('day'), part('hour'), part('minute'), part('second')) + (((ms % 1_000) + 1_000) % 1_000);
+};
+
+/**
+ * Reads a time.
+ *
+ * @param timeZone IANA name that times without an offset are of
+ * @returns epoch ms, or what is wrong, to be read behind the field's name. Of an hour that clocks show twice, the first.
+ */
+export const readTime = (text: string, timeZone?: string): number | { problem: string } => {
+  if (WITH_OFFSET.test(text)) {
+    const [, year, month, day] = /^(\d{4})-(\d{2})-(\d{2})/.exec(text)!.map(Number) as [number, number, number, number];
+    const ms = Date.parse(text.replace(' ', 'T'));
+    return Number.isNaN(ms) || !isDay(year, month, day) ? { problem: 'is no day or time that there is' } : ms;
+  }
+  const parts = LOCAL.exec(text);
+  if (!parts) return { problem: 'must look like 2026-11-20T14:03:00+08:00, or without the offset where timeZone is given' };
+  if (timeZone === undefined) return { problem: 'lacks its offset from UTC, as in 2026-11-20T14:03:00+08:00; or say timeZone' };
+  const [year, month, day, hour, minute, second, ms] = [1, 2, 3, 4, 5, 6, 7].map((index) => Number((parts[index] ?? '0').padEnd(index === 7 ? 3 : 0, '0'))) as [number, number, number, number, number, number, number];
+  if (!isDay(year, month, day) || hour > 23 || minute > 59 || second > 59) return { problem: 'is no day or time that there is' };
+  const wanted = Date.UTC(year, month - 1, day, hour, minute, second, ms);
+  // Offsets are at most 14 hours; around a change of clocks two are tried.
+  const offsets = new Set([wanted - 86_400_000, wanted + 86_400_000].map((near) => shownAt(near, timeZone) - near));
+  const found = [...offsets].map((offset) => wanted - offset).filter((at) => shownAt(at, timeZone) === wanted).toSorted((a, b) => a - b);
+  return found[0] ?? { problem: `is a time that clocks in ${timeZone} skipped` };
+};
+
+const isDay = (year: number, month: number, day: number): boolean => {
+  const date = new Date(Date.UTC(year, month - 1, day));
+  return date.getUTCFullYear() === year && date.getUTCMonth() === month - 1 && date.getUTCDate() === day;
+};
