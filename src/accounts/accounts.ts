@@ -6,7 +6,7 @@ import type { SignInFailures } from '../db/sign-in-failures.ts';
 import type { User, Users } from '../db/users.ts';
 import type { Principal, Role } from '../domain/access.ts';
 import { AftercallError } from '../domain/errors.ts';
-import { ACCESS_TOKEN_SECONDS, type AccessTokens } from './access-tokens.ts';
+import { ACCESS_TOKEN_SECONDS, type AccessClaims, type AccessTokens } from './access-tokens.ts';
 import { hashPassword, isPassword } from './passwords.ts';
 import { hashSecret, newSecret } from './secrets.ts';
 
@@ -51,6 +51,12 @@ export const createAccounts = ({ users, sessions, apiTokens, failures, accessTok
   const refreshToken = () => {
     const token = newSecret();
     return { token, stored: { tokenHash: hashSecret(token), expiresAt: new Date(Date.now() + REFRESH_TOKEN_MS) } };
+  };
+
+  const personOf = async (claims: AccessClaims | undefined): Promise<Principal | undefined> => {
+    if (!claims || !(await sessions.isOpen(claims.sessionId, claims.userId))) return undefined;
+    const user = await users.find(claims.userId);
+    return user && { kind: 'user', id: user.id, name: user.email, platformAdmin: user.platformAdmin, operator: user.platformAdmin, roles: await users.rolesOf(user.id), sessionId: claims.sessionId };
   };
 
   const accounts = {
@@ -108,12 +114,18 @@ export const createAccounts = ({ users, sessions, apiTokens, failures, accessTok
     async authenticate(bearer: string): Promise<Principal | undefined> {
       const machine = await apiTokens.findUsable(hashSecret(bearer));
       if (machine) return { kind: 'token', id: machine.id, name: machine.name, platformAdmin: false, operator: machine.id === ENVIRONMENT_TOKEN, roles: new Map([[machine.project, machine.role]]) };
-      const claims = await accessTokens.read(bearer);
-      if (!claims || !(await sessions.isOpen(claims.sessionId, claims.userId))) return undefined;
-      const user = await users.find(claims.userId);
-      if (!user) return undefined;
-      return { kind: 'user', id: user.id, name: user.email, platformAdmin: user.platformAdmin, operator: user.platformAdmin, roles: await users.rolesOf(user.id), sessionId: claims.sessionId };
+      return personOf(await accessTokens.read(bearer));
     },
+
+    /** Signs somebody in to the pages. @returns a token for a cookie; see `signIn` for the rest */
+    async signInToPages(given: { email: string; password: string; address: string }): Promise<{ token: string } | undefined> {
+      const signedIn = await accounts.signIn(given);
+      const claims = signedIn && (await accessTokens.read(signedIn.accessToken));
+      return claims && { token: await accessTokens.issue(claims, 'pages') };
+    },
+
+    /** Who a page's token belongs to, as `authenticate` says it of a bearer token. */
+    authenticateOnPages: async (token: string): Promise<Principal | undefined> => personOf(await accessTokens.read(token, 'pages')),
 
     /** Makes an account. @returns with a first password, shown once */
     async createUser({ email, name, platformAdmin }: { email: string; name: string; platformAdmin: boolean }): Promise<User & { password: string }> {

@@ -10,6 +10,7 @@ import type { ApiDependencies } from './dependencies.ts';
 import { docsRouter } from './docs.ts';
 import { createMetrics } from './metrics.ts';
 import { HttpProblem, problemHandler } from './problems.ts';
+import { reportRouter } from './report/router.ts';
 import { createRouteTable } from './route.ts';
 import { accountRoutes } from './routes/accounts.ts';
 import { auditRoutes } from './routes/audit.ts';
@@ -18,6 +19,7 @@ import { connectorRoutes } from './routes/connectors.ts';
 import { callRoutes } from './routes/calls.ts';
 import { costRoutes } from './routes/costs.ts';
 import { qualityRoutes } from './routes/quality.ts';
+import { messageRoutes } from './routes/messages.ts';
 import { reviewRoutes } from './routes/reviews.ts';
 import { runRoutes } from './routes/runs.ts';
 import { scheduleRoutes } from './routes/schedules.ts';
@@ -95,6 +97,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   reviewRoutes(routes, dependencies);
   versionRoutes(routes, dependencies);
   runRoutes(routes, dependencies);
+  messageRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);
   connectorRoutes(routes, dependencies);
   hookRoutes(routes, dependencies);
@@ -102,6 +105,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   costRoutes(routes, dependencies);
   settingsRoutes(routes, dependencies);
   qualityRoutes(routes, dependencies);
+  app.use(reportRouter({ ...dependencies, secure: config.API_PUBLIC_URL?.startsWith('https:') ?? false }));
   app.use(docsRouter(routes.document));
   app.use(routes.router);
   app.use((request) => {

@@ -6,6 +6,7 @@ import type { CallsClient } from '../client/calls.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { AdaptersOf } from '../adapters/connectors/of-project.ts';
 import type { ScheduleOf } from '../client/schedules.ts';
+import type { ReportLinks } from '../accounts/report-links.ts';
 import type { Config } from '../config.ts';
 import type { Audit } from '../db/audit.ts';
 import type { AgreementRecords } from '../db/agreement.ts';
@@ -18,8 +19,10 @@ import type { Effects } from '../db/effects.ts';
 import type { Hooks } from '../db/hooks.ts';
 import type { Idempotency } from '../db/idempotency.ts';
 import type { Inbox } from '../db/inbox.ts';
+import type { Messages } from '../db/messages.ts';
 import type { ReviewPublications } from '../db/review-publications.ts';
 import type { Reviews } from '../db/reviews.ts';
+import type { MessagesClient } from '../client/messages.ts';
 import type { Projects } from '../db/projects.ts';
 import type { Quality } from '../db/quality.ts';
 import type { Runs } from '../db/runs.ts';
@@ -28,12 +31,15 @@ import type { Senders } from './senders.ts';
 
 /** What the API asks. */
 export interface ApiDependencies {
-  config: Pick<Config, 'MAX_RECORDING_MB' | 'TEMPORAL_UI_URL' | 'TEMPORAL_NAMESPACE'>;
+  config: Pick<Config, 'API_PUBLIC_URL' | 'MAX_RECORDING_MB' | 'TEMPORAL_UI_URL' | 'TEMPORAL_NAMESPACE'>;
   log: Log;
   projects: Projects;
   calls: Calls;
   runs: Runs;
   effects: Effects;
+  messages: Messages;
+  messagesClient: MessagesClient;
+  reportLinks: ReportLinks;
   costs: Costs;
   quality: Quality;
   reviews: Reviews;

@@ -81,10 +81,10 @@ export const PublicationShape = z.object({ state: z.enum(['pending', 'done', 'fa
 export const CallDetailShape = CallShape.extend({
   actions: z.array(z.enum(ACTIONS)),
   versions: z.array(VersionShape),
-  effects: z.array(z.object({ effect: z.string(), target: z.string(), class: z.string(), state: z.string(), plannedAt: time, doneAt: time.nullable(), receipt: z.record(z.string(), z.unknown()).nullable() })),
+  effects: z.array(z.object({ key: z.string(), effect: z.string(), target: z.string(), class: z.string(), state: z.string(), plannedAt: time, doneAt: time.nullable(), receipt: z.record(z.string(), z.unknown()).nullable() })),
   costs: z.array(z.object({ version: z.number(), step: StepShape, kind: z.string(), provider: z.string(), model: z.string(), state: z.string(), microUsd: z.number(), at: time })),
   publication: PublicationShape.nullable(),
-  links: z.object({ transcript: z.string().nullable(), analysis: z.string().nullable(), recording: z.string().nullable(), temporal: z.string().nullable() }),
+  links: z.object({ report: z.string(), transcript: z.string().nullable(), analysis: z.string().nullable(), recording: z.string().nullable(), temporal: z.string().nullable() }),
 });
 
 export const CallListShape = z.object({ calls: z.array(CallShape), next: z.string().nullable(), countByState: z.partialRecord(StateShape, z.number()) });

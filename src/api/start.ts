@@ -25,7 +25,7 @@ const HOUR_MS = 3_600_000;
 
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
-  const { accounts, config, log, db, calls, runs, effects, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, intake, budgetRelease, scheduleOf, temporal } = wiring;
+  const { accounts, config, log, db, calls, runs, effects, messages, messagesClient, reportLinks, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, intake, budgetRelease, scheduleOf, temporal } = wiring;
   const deliveries: Record<string, Delivery> = {
     webex: webexDelivery({ callsClient, scheduleOf, log }),
     amocrm: amoCrmDelivery({ adaptersOf, intake, callsClient, pace: paceOf(config), log }),
@@ -46,6 +46,9 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     calls,
     runs,
     effects,
+    messages,
+    messagesClient,
+    reportLinks,
     costs,
     quality,
     inbox,

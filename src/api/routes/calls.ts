@@ -1,5 +1,5 @@
-import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
+import { reportPath } from '../../accounts/report-links.ts';
 import { loadTranscript } from '../../adapters/objects/transcripts.ts';
 import { AftercallError } from '../../domain/errors.ts';
 import { type CallKey, hasEnded } from '../../domain/call.ts';
@@ -11,9 +11,9 @@ import type { CallRow, VersionRow } from '../../db/calls.ts';
 import type { Publication } from '../../db/review-publications.ts';
 import { fromCursor, toCursor } from '../cursor.ts';
 import type { ApiDependencies } from '../dependencies.ts';
-import { HttpProblem } from '../problems.ts';
-import { parseRange } from '../range.ts';
+import { sendRecording } from '../recording-response.ts';
 import { actorOf, type RouteTable } from '../route.ts';
+import { effectViews } from './messages.ts';
 import {
   AcceptedShape,
   type ACTIONS,
@@ -37,9 +37,12 @@ import {
 const TAG = 'Calls';
 const CALL = '/v1/projects/:project/calls/:callId';
 
+/** Of a call that was run again and again, the newest. */
+const MOST_MESSAGES = 100;
+
 const ListQuery = z.strictObject({ ...Paging, state: z.union([StateShape, z.array(StateShape).max(10)]).optional(), ...CallFilterFields });
 
-export const callRoutes = (route: RouteTable, { calls, effects, costs, reviewPublications, objects, projects, callsClient, config }: ApiDependencies): void => {
+export const callRoutes = (route: RouteTable, { calls, effects, messages, costs, reviewPublications, objects, projects, callsClient, config }: ApiDependencies): void => {
   route.get('/v1/projects/:project/calls', { access: 'project_viewer', summary: 'Calls, newest first', tag: TAG, params: ProjectParams, query: ListQuery, returns: CallListShape }, async ({ params: { project }, query }) => {
     await projects.settings(project);
     const rows = await calls.list(
@@ -65,19 +68,12 @@ export const callRoutes = (route: RouteTable, { calls, effects, costs, reviewPub
       ...viewOf(call),
       actions: actionsFor(call),
       versions: versions.map(versionView),
-      effects: (await effects.list(params.project, params.callId)).map(({ effect, target, class: kind, state, plannedAt, doneAt, receipt }) => ({
-        effect,
-        target,
-        class: kind,
-        state,
-        plannedAt: plannedAt.toISOString(),
-        doneAt: doneAt?.toISOString() ?? null,
-        receipt,
-      })),
+      effects: effectViews(await effects.list(params.project, params.callId), await messages.list(params.project, { callId: params.callId }, { limit: MOST_MESSAGES })),
       costs: (await costs.list(params.project, params.callId)).map(({ version, step, kind, provider, model, state, microUsd, reservedAt }) => ({ version, step, kind, provider, model, state, microUsd, at: reservedAt.toISOString() })),
       publication: publicationView(await reviewPublications.find(params)),
       links: {
         transcript: newest?.transcript ? `${base}/transcript` : null,
+        report: reportPath(params),
         analysis: newest?.analysis ? `${base}/analysis` : null,
         recording: newest?.recording ? `${base}/recording` : null,
         temporal: config.TEMPORAL_UI_URL ? `${config.TEMPORAL_UI_URL}/namespaces/${config.TEMPORAL_NAMESPACE}/workflows/${encodeURIComponent(callWorkflowId(params))}` : null,
@@ -111,32 +107,7 @@ export const callRoutes = (route: RouteTable, { calls, effects, costs, reviewPub
 
   route.get(`${CALL}/recording`, { access: 'project_viewer', summary: 'The recording; takes byte ranges', tag: TAG, params: CallParams, produces: ['audio/wav', 'audio/mpeg'] }, async ({ params, request, response }) => {
     const { recording } = await newestOf(params);
-    const info = recording && (await objects.head(recording.key));
-    if (!recording || !info) throw missing(params, 'recording');
-    const etag = `"${recording.sha256}"`;
-    // A part goes on with what the player has only if that is of the same file (RFC 9110, 13.1.5).
-    const range = [undefined, etag].includes(request.get('if-range')) ? parseRange(request.get('range'), info.bytes) : undefined;
-    if (range === 'unsatisfiable') throw new HttpProblem(416, `The recording has ${info.bytes} bytes.`, { headers: { 'content-range': `bytes */${info.bytes}` } });
-    response.set({
-      'accept-ranges': 'bytes',
-      'content-type': recording.format === 'mp3' ? 'audio/mpeg' : 'audio/wav',
-      'content-disposition': `inline; filename="${params.callId}.${recording.format}"`,
-      // Its own hash: the same bytes have the same tag wherever they lie.
-      etag,
-      'cache-control': 'private, max-age=3600',
-      'content-length': String(range ? range.end - range.start + 1 : info.bytes),
-      ...(range ? { 'content-range': `bytes ${range.start}-${range.end}/${info.bytes}` } : {}),
-    });
-    response.status(range ? 206 : 200);
-    if (request.method === 'HEAD') return void response.end();
-    const gone = new AbortController();
-    response.once('close', () => gone.abort());
-    const found = await objects.open(recording.key, { signal: gone.signal, ...(range ? { range } : {}) });
-    if (!found) throw missing(params, 'recording');
-    await pipeline(found.body, response).catch((error: unknown) => {
-      // The player has heard enough.
-      if (!gone.signal.aborted) throw error;
-    });
+    if (!recording || !(await sendRecording(objects, { recording, callId: params.callId, request, response }))) throw missing(params, 'recording');
   });
 
   const accepted = (key: CallKey) => ({ callId: key.callId, accepted: true as const });
