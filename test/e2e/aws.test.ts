@@ -50,7 +50,7 @@ describe('a window of calls into S3, Glue and PostgreSQL', () => {
 
   it('keeps each call under the keys of the layout, and leaves no upload unfinished', async () => {
     const good = SAMPLE_CALLS.find(({ scenario }) => scenario === 'good_lead')!.taskId;
-    expect(await keys(`call-detail/${good}/`)).toEqual(['analysis.json', 'recording.wav', 'transcript.json'].map((name) => `call-detail/${good}/${name}`));
+    expect(await keys(`call-detail/${good}/`)).toEqual(['analysis.json', 'recording.wav', 'transcript.json', 'versions/1/transcript.json'].map((name) => `call-detail/${good}/${name}`));
     expect(JSON.parse(await text(`SFDC/${good}.txt`)) as CrmMarker).toMatchObject({ state: 'done', decision: { scenario: 'good_lead' } });
     expect(await keys('reports/')).toEqual([`reports/${report.runId}.json`]);
     expect(JSON.parse(await text(`reports/${report.runId}.json`))).toEqual(report);
