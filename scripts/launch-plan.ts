@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { messagesTo, outboundTo, type SandboxUrls, SETTINGS_FOR, type StandIn } from '../sandbox/settings.ts';
+import { messagesTo, outboundTo, type SandboxUrls, SETTINGS_FOR, type StandIn, tellingTo } from '../sandbox/settings.ts';
 import { loadConfig, type SettingName } from '../src/config.ts';
 import type { LocalState } from './local-state.ts';
 
@@ -29,6 +29,9 @@ const SYSTEMS: Record<StandIn | 'temporal', { address: SettingName; belongings: 
   amocrm: { address: 'AMOCRM_BASE_URL', belongings: ['AMOCRM_CLIENT_ID', 'AMOCRM_CLIENT_SECRET', 'AMOCRM_REFRESH_TOKEN', 'AMOCRM_REDIRECT_URI', 'AMOCRM_ACCOUNT_ID'] },
   temporal: { address: 'TEMPORAL_ADDRESS', belongings: ['TEMPORAL_API_KEY', 'TEMPORAL_TLS', 'TEMPORAL_UI_URL'] },
 };
+
+/** Where messages go, if somebody has said so. */
+const TELLING = ['TELEGRAM_BASE_URL', 'TELEGRAM_BOT_TOKEN', 'TELEGRAM_RUNS_CHAT', 'TELEGRAM_ALERTS_CHAT', 'WEBHOOK_URL', 'WEBHOOK_SECRETS'] as const satisfies SettingName[];
 
 /** Calls are minutes old here, not hours, and somebody waits at the terminal: waits are in proportion. */
 const AT_HAND: Settings = { RECORDING_FIRST_LOOK: '2s', INGEST_SETTLE: '5m', SHUTDOWN_GRACE: '5s' };
@@ -87,6 +90,8 @@ export const standInSettings = (standIns: StandIn[], urls: SandboxUrls, given: S
   // What the stand-ins link to may be reached beside what is allowed already.
   settings['OUTBOUND_ALLOW'] = [given['OUTBOUND_ALLOW'], outboundTo(urls)].filter(Boolean).join(',');
   if (!given['TELEGRAM_BASE_URL']) Object.assign(settings, messagesTo(urls));
+  // Of played calls people are told on a played phone. Of calls of one's own, only where the settings say so.
+  if (standIns.includes('webex') && !TELLING.some((name) => given[name])) Object.assign(settings, tellingTo(urls));
   // A number to tell callers is nothing of the stand-in's: one that is given stays.
   return given['CONSUMER_HOTLINE'] && settings['CONSUMER_HOTLINE'] ? { ...settings, CONSUMER_HOTLINE: given['CONSUMER_HOTLINE'] } : settings;
 };

@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { SALESFORCE_CLIENT } from '../sandbox/salesforce/server.ts';
+import { TELEGRAM_BOT } from '../sandbox/telegram/server.ts';
 import { type App, startApp } from '../src/app.ts';
 import { namespaceRetentionMs, setNamespaceRetention } from '../src/client/temporal.ts';
 import { type Config, loadConfig, SETTINGS } from '../src/config.ts';
@@ -90,6 +91,7 @@ const main = async (options: Options): Promise<void> => {
     return;
   }
   process.stdout.write(`${reportTable(report)}\n`);
+  await showReports(app);
   showPlaces(config, app, folder);
   isUp = true;
   await lost;
@@ -208,6 +210,15 @@ const oneWindow = async ({ wiring: { config, runs, schedules, temporal } }: App,
 
 const span = (ms: number): string => (ms < 2 * DAY_MS ? `${Math.round(ms / 360_000) / 10} h` : `${Math.round((ms / DAY_MS) * 10) / 10} days`);
 
+/** Reports that the last window's calls came to, open for a while to whoever has the link. */
+const SHOWN_REPORTS = 3;
+
+const showReports = async ({ wiring: { calls, reportLinks } }: App): Promise<void> => {
+  const graded = (await calls.list({ project: DEFAULT_PROJECT, states: ['completed'] }, { limit: 50 })).filter(({ result }) => result === 'processed').slice(0, SHOWN_REPORTS);
+  if (graded.length === 0) return;
+  process.stdout.write(`\nReports\n${graded.map((call) => `  ${reportLinks.make(call).url}`).join('\n')}\n`);
+};
+
 const showPlaces = (config: Config, app: App, folder: string): void => {
   const places: Record<string, string | undefined> = {
     'API and its pages': `${app.api.url}/docs`,
@@ -215,6 +226,8 @@ const showPlaces = (config: Config, app: App, folder: string): void => {
 
     'Temporal UI': config.TEMPORAL_UI_URL,
     files: config.OBJECTS_DIR ?? `s3://${config.S3_BUCKET}`,
+    'sandbox Telegram': config.TELEGRAM_BOT_TOKEN === TELEGRAM_BOT.token ? `${config.TELEGRAM_BASE_URL}/_sandbox/ledger` : undefined,
+    'sandbox webhooks': config.TELEGRAM_BOT_TOKEN === TELEGRAM_BOT.token ? config.WEBHOOK_URL?.replace(/\/hooks.*$/, '/_sandbox/ledger') : undefined,
     'sandbox Salesforce': config.SFDC_CLIENT_ID === SALESFORCE_CLIENT.clientId ? config.SFDC_URL : undefined,
     log: join(folder, 'aftercall.log'),
   };

@@ -5,7 +5,7 @@ import { OPENAI_COMPATIBILITIES } from './adapters/openai-capabilities.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
 import { QUEUES } from './domain/activities.ts';
 import { messageOf } from './domain/errors.ts';
-import type { MessagePace, Pace } from './domain/messages.ts';
+import type { Pace } from './domain/messages.ts';
 import { DEFAULT_SETTINGS, type ProjectSettings } from './domain/settings.ts';
 
 /**
@@ -427,7 +427,7 @@ export const projectSettings = (config: Config): Partial<ProjectSettings> => ({
 export const publicUrl = (config: Pick<Config, 'API_PUBLIC_URL' | 'API_HOST' | 'API_PORT'>): string => config.API_PUBLIC_URL ?? `http://${config.API_HOST}:${config.API_PORT}`;
 
 /** How messages are retried. */
-export const messagePaceOf = (config: Config): MessagePace => ({ attempts: config.MESSAGE_ATTEMPTS, firstRetryMs: config.MESSAGE_FIRST_RETRY, maxRetryMs: config.MESSAGE_MAX_RETRY });
+export const messagePaceOf = (config: Config): Pace => ({ ...paceOf(config), attempts: config.MESSAGE_ATTEMPTS, firstRetryMs: config.MESSAGE_FIRST_RETRY, maxRetryMs: config.MESSAGE_MAX_RETRY });
 
 /** How steps are timed and retried. */
 export const paceOf = (config: Config): Pace => ({

@@ -2,10 +2,10 @@ import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowIdReusePolic
 import type { MessageRow } from '../db/messages.ts';
 import { queueName } from '../domain/activities.ts';
 import { messageWorkflowId } from '../domain/ids.ts';
-import type { DeliverMessageInput, MessagePace } from '../domain/messages.ts';
+import type { DeliverMessageInput, Pace } from '../domain/messages.ts';
 
 /** Starts the workflows that carry messages. */
-export const createMessagesClient = ({ client, pace }: { client: Client; pace: MessagePace }) => ({
+export const createMessagesClient = ({ client, pace }: { client: Client; pace: Pace }) => ({
   /** Sees to it that somebody carries a pending message. Each round of it has one workflow, however often this is asked for. */
   async send({ project, id, round, event, notifier }: Pick<MessageRow, 'project' | 'id' | 'round' | 'event' | 'notifier'>): Promise<void> {
     const input: DeliverMessageInput = { project, messageId: id, pace };

@@ -96,11 +96,8 @@ export interface IngestWindowInput {
   resume?: { runId: string; window: { fromMs: number; toMs: number }; cursor?: CallCursor; page: number };
 }
 
-/** How long messages are tried for. Part of the input, as `Pace` is. */
-export type MessagePace = Pick<Pace, 'attempts' | 'firstRetryMs' | 'maxRetryMs'>;
-
 export interface DeliverMessageInput {
   project: string;
   messageId: string;
-  pace: MessagePace;
+  pace: Pace;
 }

@@ -10,7 +10,7 @@ import {
   type RecordingActivities,
 } from '../domain/activities.ts';
 import type { BulkActivities } from '../domain/bulk.ts';
-import type { MessagePace, Pace } from '../domain/messages.ts';
+import type { Pace } from '../domain/messages.ts';
 
 /**
  * The activities with their timeouts and retries.
@@ -55,10 +55,11 @@ export const stepActivities = (pace: Pace) => {
   return { fetchRecording, transcribe, analyse, actOnCrm, writeMetadata, deliver, recordState };
 };
 
-export const messageActivities = (pace: MessagePace): MessageActivities => {
+export const messageActivities = (pace: Pace): MessageActivities => {
   const { carryMessage } = proxyActivities<MessageActivities>({
     taskQueue: queueName('messages'),
     startToCloseTimeout: '1m',
+    heartbeatTimeout: pace.heartbeatTimeoutMs,
     // A receiver that is down over a long weekend still hears of everything.
     scheduleToCloseTimeout: '7d',
     retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 4, maximumInterval: pace.maxRetryMs, maximumAttempts: pace.attempts },

@@ -46,6 +46,24 @@ describe('a message to a Telegram chat', () => {
     expect(render(message)).toContain('<a href="https://aftercall.example/calls/1?a=1&amp;b=&quot;2&quot;">Open the call</a>');
   });
 
+  const SENT = { messageId: 1, chatId: chats.team };
+  const correct = (more: Partial<Message>, receipt: Record<string, unknown> = SENT) => telegram.correct!({ ...message, ...more }, { botToken: token, chatId: chats.team }, receipt, never);
+
+  it('is corrected where it stands, as often as that is tried', async () => {
+    await deliver();
+    expect(await correct({ title: 'Call graded: 80 %' })).toEqual({ outcome: 'delivered', receipt: SENT });
+    expect(await correct({ title: 'Call graded: 80 %' })).toEqual({ outcome: 'delivered', receipt: SENT });
+    expect((await ledgerOf(sandbox)).map(({ kind, text }) => [kind, String(text).split('\n')[0]])).toEqual([['message_sent', 'Call graded: 62 %'], ['message_edited', 'Call graded: 80 %']]);
+  });
+
+  it('is tried to be corrected again when the answer is lost, and not when the message is gone', async () => {
+    await deliver();
+    await addFaults(sandbox, { route: 'POST /bot*/editMessageText', effect: { kind: 'drop_after' } });
+    expect(await failureOf(correct({ title: 'New' }))).toMatchObject({ code: 'UPSTREAM_TIMEOUT', retryable: true });
+    expect(await correct({ title: 'New' })).toMatchObject({ outcome: 'delivered' });
+    expect(await failureOf(correct({ title: 'New' }, { ...SENT, messageId: 99 }))).toMatchObject({ code: 'UPSTREAM_REJECTED', retryable: false });
+  });
+
   it('is of a class whose repeat cannot be told', () => {
     expect(createNotifiers(loadConfig(complete)).telegram.class).toBe('no_key');
   });

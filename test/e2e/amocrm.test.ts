@@ -102,6 +102,31 @@ describe('a window of amoCRM', () => {
   });
 });
 
+describe('a call that stands on a card', () => {
+  const notesOn = async (id: number | string, before: number): Promise<(string | undefined)[]> => (await notesOf(sandbox.amocrm, 'common')).slice(before).filter(({ entity_id }) => entity_id === Number(id)).map(({ params }) => params.text);
+
+  it('is noted there with score, summary and report, once, also when the answer to that is lost, and again by a re-run', async () => {
+    const before = (await notesOf(sandbox.amocrm, 'common')).length;
+    await addFaults(sandbox.amocrm, { route: 'POST /api/v4/leads/notes', effect: { kind: 'drop_after' } });
+    const [id] = await addNotes(sandbox.amocrm, { list: 'leads', recordingOf: GOOD.taskId, announce: true });
+    const call = await until(`amo-lead-${id}`, 'completed');
+    const effect = (await system.wiring.effects.list('default', call.callId)).find((each) => each.effect === 'note')!;
+    const { summary, grading } = (await system.wiring.calls.getVersion(call)).analysis!;
+    const notes = await notesOn(call.details.card!.id, before);
+    expect(notes).toHaveLength(1);
+    expect(notes[0]!.split('\n').slice(0, 2)).toEqual([`Call graded: ${grading.total_score_percent} of 100`, summary]);
+    expect(notes[0]).toContain(`/calls/default/${call.callId}?link=`);
+    expect(notes[0]!.endsWith(`[aftercall ${effect.key}]`)).toBe(true);
+    expect(effect).toMatchObject({ state: 'done', class: 'read_before_write', target: 'amocrm' });
+
+    await system.wiring.callsClient.result(call);
+    await system.wiring.callsClient.reprocess(call, { by: 'test', from: 'analysis' });
+    await system.wiring.callsClient.result(call);
+    expect((await system.wiring.calls.get(call)).version).toBe(2);
+    expect(await notesOn(call.details.card!.id, before)).toHaveLength(1);
+  });
+});
+
 describe('a webhook of amoCRM', () => {
   it('has its call processed at once, and a window finds it done', async () => {
     const before = await leads();

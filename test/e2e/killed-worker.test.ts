@@ -54,7 +54,7 @@ const end = async (signal: NodeJS.Signals): Promise<number | null> => {
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'aftercall-kill-'));
   [postgres, server, sandbox] = await Promise.all([startPostgres(), startTemporalProcess(), startTestSandbox(folder)]);
-  const overrides = { DATABASE_URL: await postgres.createDatabase(), HEARTBEAT_TIMEOUT: '3s', RETRY_ATTEMPTS: '8', SHUTDOWN_GRACE: '20s' };
+  const overrides = { ...sandbox.telling, DATABASE_URL: await postgres.createDatabase(), HEARTBEAT_TIMEOUT: '3s', RETRY_ATTEMPTS: '8', SHUTDOWN_GRACE: '20s' };
   desk = await startSystem({ server, sandbox, folder, env: overrides });
   await desk.stopWorkers();
   env = Object.fromEntries(Object.entries({ ...desk.env, ...overrides }));
@@ -66,7 +66,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 afterEach(async () => {
-  for (const stand of [sandbox.webex, sandbox.openai, sandbox.salesforce]) await clearFaults(stand);
+  for (const stand of [sandbox.webex, sandbox.openai, sandbox.salesforce, sandbox.telegram]) await clearFaults(stand);
 });
 
 const addCalls = async (count: number): Promise<string[]> => {
@@ -159,6 +159,27 @@ describe('a worker killed between two steps', () => {
     // Nothing that is paid for or written down was asked for again.
     expect(await requestsTo(sandbox.webex, /^GET \/recordings\//)).toBe(downloadsBefore + 1);
     expect((await ledgerOf(sandbox.openai)).length - billedBefore).toBe((await desk.wiring.costs.list('default', callId!)).length);
+  });
+});
+
+describe('a worker killed while a message goes out', () => {
+  it('leaves it unknown: the next worker sends no second one', async () => {
+    const sentBefore = (await ledgerOf(sandbox.telegram, 'message_sent')).length;
+    // Nothing that was quoted stands: the score is 0.
+    await addFaults(sandbox.openai, { route: 'POST /v1/chat/completions', effect: { kind: 'fabricated_quotes' } });
+    await addFaults(sandbox.telegram, { route: 'POST /bot*/sendMessage', effect: { kind: 'late', byMs: 1_500 } });
+    await startWorker();
+    const [callId] = await addCalls(1);
+    await desk.startCall(callId!);
+    while ((await ledgerOf(sandbox.telegram, 'message_sent')).length === sentBefore) await sleep(20);
+    await end('SIGKILL');
+    await startWorker();
+    const alert = async () => (await desk.wiring.messages.list('default', { callId: callId!, notifier: 'telegram' }, { limit: 10 }))[0]!;
+    while ((await alert()).state === 'sending') await sleep(100);
+    expect(await alert()).toMatchObject({ event: 'call.low_score', state: 'unknown', attempts: 1, tries: [{ outcome: 'unknown' }] });
+    await desk.until(callId!, 'completed');
+    await end('SIGKILL');
+    expect((await ledgerOf(sandbox.telegram, 'message_sent')).length).toBe(sentBefore + 1);
   });
 });
 

@@ -214,6 +214,23 @@ describe.each(['PGlite', 'PostgreSQL'] as const)('the database on %s', (engine) 
     expect(await effects.plan({ ...effect, version: 2 }, { company: 'b' })).toMatchObject({ state: 'done', receipt: { id: '00Q' }, intent: { company: 'a' } });
   });
 
+  it('holds an act that cannot be told from its repeat for unknown when it is planned again, and lets a person settle it', async () => {
+    const effects = createEffects(db);
+    const effect = { ...version('c1'), effect: 'track', target: 'beacon', class: 'no_key' as const };
+    const { key, state } = await effects.plan(effect, {});
+    expect(state).toBe('planned');
+    expect(await effects.plan(effect, {})).toMatchObject({ state: 'unknown' });
+    await effects.settle('default', 'c1', key, 'ann');
+    expect(await effects.plan(effect, {})).toMatchObject({ state: 'done', receipt: { settledBy: 'ann' } });
+    await expect(effects.settle('default', 'c1', key, 'bob')).rejects.toMatchObject({ code: 'CONFLICT' });
+    await expect(effects.settle('other', 'c1', key, 'bob')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    // What was carried out to its end is done, however often it is planned.
+    const done = { ...effect, target: 'another beacon' };
+    await effects.plan(done, {});
+    await effects.done(done, {});
+    expect(await effects.plan(done, {})).toMatchObject({ state: 'done' });
+  });
+
   it('counts a run from its records, and the report adds up', async () => {
     await runs.open({ id: 'run-r', project: 'default', source: 'webex', windowFrom: new Date(0), windowTo: new Date(1) });
     await calls.stage('default', ['r1', 'r2', 'r3'].map((id) => aCall(id)), 'staged');
