@@ -114,6 +114,7 @@ const createActs = ({ calls, effects, projects, objects, crm, extractFacts }: De
   /** @param key the effect's: deterministic, and made of characters that fit an external ID */
   async function act(action: Exclude<CrmAction, 'none'>, key: string, decision: Decision, call: CallRow, settings: ProjectSettings): Promise<CrmRecords> {
     const note = noteOf(call, decision);
+    const company = factOf(decision, 'company');
     switch (action) {
       case 'create_lead': {
         const optional = { brn: factOf(decision, 'brn'), email: factOf(decision, 'email'), phone: factOf(decision, 'phone') ?? plausiblePhone(phoneOf(call) ?? '') };
@@ -130,7 +131,7 @@ const createActs = ({ calls, effects, projects, objects, crm, extractFacts }: De
         );
       }
       case 'convert_lead':
-        return crm.convertLead({ leadId: factOf(decision, 'leadId')!, ...(decision.account ? { accountId: decision.account.id } : {}) }, signal());
+        return crm.convertLead({ leadId: factOf(decision, 'leadId')!, ...(decision.account ? { accountId: decision.account.id } : {}), ...(company === undefined ? {} : { company }) }, signal());
       case 'update_account':
         return crm.updateAccount(key, await accountOf(decision, settings), note, signal());
       case 'transfer':

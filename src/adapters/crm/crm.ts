@@ -23,9 +23,11 @@ export interface Crm {
    *
    * @param lead.accountId the customer's account, if it is known: used when it is the company that the
    *   lead is about, so that no second account is made for it
-   * @throws CRM_REJECTED when there is no such lead
+   * @param lead.company the company that the caller speaks for, as far as it was said: somebody may name the ID of
+   *   another customer's lead
+   * @throws CRM_REJECTED when there is no such lead, or it is another company's
    */
-  convertLead(lead: { leadId: string; accountId?: string }, signal: AbortSignal): Promise<CrmRecords>;
+  convertLead(lead: { leadId: string; accountId?: string; company?: string }, signal: AbortSignal): Promise<CrmRecords>;
 
   /** Notes a renewal on the account and its open opportunity, above what stands there. */
   updateAccount(key: string, state: KnownAccount, note: CallNote, signal: AbortSignal): Promise<CrmRecords>;

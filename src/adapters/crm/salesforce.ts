@@ -1,4 +1,5 @@
 import type { AccountState, CrmRecords } from '../../domain/crm-rules.ts';
+import { mayBeOneCompany } from '../../domain/company.ts';
 import { AftercallError } from '../../domain/errors.ts';
 import type { CallNote, Crm } from './crm.ts';
 import { codeOf, duplicateOf, saveFailure } from './salesforce-errors.ts';
@@ -117,13 +118,19 @@ export const createSalesforce = (config: SalesforceConfig, guard?: Guard): Crm =
       });
     },
 
-    async convertLead({ leadId, accountId }, signal): Promise<CrmRecords> {
+    async convertLead({ leadId, accountId, company }, signal): Promise<CrmRecords> {
       return session.use(`Converting the lead ${leadId}`, signal, async (connection) => {
         const read = async (): Promise<FoundLead | undefined> =>
           (await query<FoundLead>(connection, `SELECT Id, Company, ${field.brn}, IsConverted, ConvertedAccountId, ConvertedContactId, ConvertedOpportunityId FROM Lead WHERE Id = '${soql(leadId)}'`))[0];
         const lead = await read();
         if (!lead) throw new AftercallError('CRM_REJECTED', `Converting the lead failed: Salesforce has no lead ${leadId}.`, { advice: 'Check the ID that the caller gave. Skip the step, or retry once the lead exists.', outcome: 'refused' });
         if (!lead.IsConverted) {
+          if (company && lead.Company && !mayBeOneCompany(company, lead.Company)) {
+            throw new AftercallError('CRM_REJECTED', `The lead ${leadId} was not converted: it is about ${lead.Company}, and the caller speaks for ${company}.`, {
+              advice: 'Find out whose lead it is. Convert it in Salesforce by hand and retry, or skip the step.',
+              outcome: 'refused',
+            });
+          }
           const result = await connection.soap.convertLead({ leadId: lead.Id, convertedStatus: config.SFDC_CONVERTED_STATUS, doNotCreateOpportunity: false, ...(await intoAccount(connection, lead, accountId)) });
           if (result.success) return { leadId: lead.Id, ...filled({ accountId: result.accountId, contactId: result.contactId, opportunityId: result.opportunityId }) };
           const failure = saveFailure(result);
