@@ -88,7 +88,7 @@ export const createAskModel = ({ costs, prices }: Dependencies) => {
     const attempt = async (prompt: PromptMessage[], maxOutputTokens: number): Promise<NonNullable<Form[P]>> => {
       const completion = await complete(question, prompt, cacheKey, maxOutputTokens);
       tries.push(completion);
-      return read(completion, part);
+      return withoutPrompt(read(completion, part), [fence, ...sharedPrefix({ ...transcript, turns: [] }, fence).flatMap(({ content }) => content.split('\n'))]);
     };
     const form = await attempt(messages, MAX_OUTPUT_TOKENS).catch((error: unknown) => {
       if (!isAftercallError(error)) throw error;
@@ -128,6 +128,23 @@ const read = <P extends 'analysis' | 'facts'>({ finish, content, refusal }: Comp
   const filled = form.data[part];
   if (filled === null) throw nonsense(`"${part}" is null`);
   return filled;
+};
+
+/** A line of the instructions this long is no sentence that a call would have in it by chance. */
+const TELLING_CHARACTERS = 30;
+
+/**
+ * A filled-in form without what the model was told, should it have been talked into giving that away: the marker that
+ * fences the transcript above all, which nobody who speaks on calls may learn.
+ */
+const withoutPrompt = <T>(form: T, prompt: readonly string[]): T => {
+  const secret = prompt.filter((line, index) => index === 0 || line.length >= TELLING_CHARACTERS);
+  const strip = (value: unknown): unknown => {
+    if (typeof value === 'string') return secret.reduce((text, line) => text.replaceAll(line, '…'), value);
+    if (Array.isArray(value)) return value.map(strip);
+    return value !== null && typeof value === 'object' ? Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, strip(inner)])) : value;
+  };
+  return strip(form) as T;
 };
 
 const fits = (completion: Completion, part: 'analysis' | 'facts'): boolean => {

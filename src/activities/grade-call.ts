@@ -14,6 +14,8 @@ import type { Providers } from './providers.ts';
 
 const LONGEST = { summary: 2_000, reason: 1_000, item: 500 };
 const MOST_ITEMS = 20;
+/** Of one answer, and of those that were thrown out. */
+const MOST_QUOTES = 10;
 /** The standard text fields of the CRM hold 255 characters. */
 const LONGEST_VALUE = 255;
 const LONGEST_QUOTE = 1_000;
@@ -45,7 +47,12 @@ export const gradeCall = async (askModel: AskModelFunction, { call, step, refere
   const task = analysisTask(rubric, template, { language: providers.writtenLanguage, company, category });
   const { form, model, provider, usage, microUsd } = await askModel({ call, model: languageModel, step, reference, transcript, task, part: 'analysis' });
 
-  const answers = checkAnswers(rubric, transcript, form.answers).map((answer) => ({ ...answer, reason: clean(answer.reason, LONGEST.reason) }));
+  const answers = checkAnswers(rubric, transcript, form.answers).map(({ reason, evidence, rejected, ...answer }) => ({
+    ...answer,
+    reason: clean(reason, LONGEST.reason),
+    evidence: evidence.slice(0, MOST_QUOTES).map((found) => ({ ...found, quote: clean(found.quote, LONGEST_QUOTE) })),
+    rejected: rejected.slice(0, MOST_QUOTES).map(({ quote, why }) => ({ quote: clean(quote, LONGEST.item), why })),
+  }));
   const items = (texts: string[]): string[] => texts.map((text) => clean(text, LONGEST.item)).filter((text) => text !== '').slice(0, MOST_ITEMS);
   return {
     call_id: call.callId,
