@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { CostRow } from '../../db/costs.ts';
 import { compareAnalyses, compareTranscripts } from '../../domain/compare.ts';
 import type { CallVersion } from '../../domain/call.ts';
+import { withSpeakers } from '../../domain/review.ts';
 import type { Transcript } from '../../domain/transcript.ts';
 import type { ApiDependencies } from '../dependencies.ts';
 import { HttpProblem } from '../problems.ts';
@@ -43,7 +44,9 @@ export const versionRoutes = (route: RouteTable, { calls, costs, objects }: ApiD
     const row = await calls.getVersion(version);
     const key = row.transcript && (row.transcript.versionKey ?? ((await calls.get(version)).version === version.version ? row.transcript.key : undefined));
     const text = key && (await objects.getText(key));
-    return { row, transcript: text ? (JSON.parse(text) as Transcript) : undefined };
+    // As reviews leave it: who speaks, and what counts.
+    const speakers = [row.transcript?.speakers, row.effective?.review?.speakers];
+    return { row, transcript: text ? speakers.reduce<Transcript>((transcript, names) => (names ? withSpeakers(transcript, names) : transcript), JSON.parse(text) as Transcript) : undefined };
   };
   const paid = (rows: CostRow[], version: number): z.output<typeof CostsShape> => {
     const own = rows.filter((row) => row.version === version);
@@ -57,7 +60,7 @@ export const versionRoutes = (route: RouteTable, { calls, costs, objects }: ApiD
 
   route.get(`${CALL}/versions/:version`, { access: 'project_viewer', summary: 'One run of a call with its transcript and analysis', tag: TAG, params: CallParams.extend({ version: number }), returns: FullVersionShape }, async ({ params: { version, ...key } }) => {
     const { row, transcript } = await load({ ...key, version });
-    return { ...versionView(row), analysis: row.analysis && { ...row.analysis }, transcriptText: transcript ? { ...transcript } : null, costs: paid(await costs.list(key.project, key.callId), version) };
+    return { ...versionView(row), analysis: row.effective && { ...row.effective }, transcriptText: transcript ? { ...transcript } : null, costs: paid(await costs.list(key.project, key.callId), version) };
   });
 
   route.get(
@@ -76,7 +79,7 @@ export const versionRoutes = (route: RouteTable, { calls, costs, objects }: ApiD
       const crmOf = ({ row: { crm } }: typeof from) => crm && { scenario: crm.scenario, action: crm.action, reasons: crm.reasons };
       return {
         versions: query,
-        ...compareAnalyses(from.row.analysis, to.row.analysis),
+        ...compareAnalyses(from.row.effective, to.row.effective),
         transcript: compareTranscripts(from.transcript, to.transcript),
         madeBy: { from: madeBy(from), to: madeBy(to) },
         crm: { from: crmOf(from), to: crmOf(to) },
