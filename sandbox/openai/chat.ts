@@ -3,6 +3,7 @@ import express from 'express';
 import { faultOf, type Sandbox } from '../server.ts';
 import { refuse } from './errors.ts';
 import type { Flavour } from './flavours.ts';
+import { obediently } from './obedient.ts';
 import { analyse, criteriaIn, factsOf, linesIn } from './reader.ts';
 import { faultOfSchema } from './strict-schema.ts';
 
@@ -28,7 +29,7 @@ const tokensOf = (text: string): number => Math.ceil(text.length / 4);
  * Chat completions with a JSON schema.
  *
  * Acts out `inner_error` (a gateway's: `code` and `message` inside an answer of 200), `refusal`, `cut_off`, `content_filter`, `nonsense`, `wrong_shape`, `fabricated_quotes`,
- * `obey_transcript` and `no_usage`.
+ * `obey_transcript`, `obey_cunningly` and `no_usage`.
  */
 export const chatRoute = ({ app, record }: Sandbox, flavour?: Flavour['chat']): void => {
   const served: { key: string; text: string }[] = [];
@@ -65,7 +66,11 @@ export const chatRoute = ({ app, record }: Sandbox, flavour?: Flavour['chat']): 
     const lines = linesIn(prompt);
     const task = messages.findLast(({ role, content }) => role === 'user' && content.startsWith('TASK:'))?.content ?? '';
     const honest = task.startsWith('TASK: facts') ? { analysis: null, facts: factsOf(lines) } : { analysis: analyse(lines, criteriaIn(task)), facts: null };
-    const said = act(fault, honest, lines.map((line) => line.text).join(' '));
+    const isRepair = messages.some(({ role }) => role === 'assistant');
+    const said: Said =
+      fault === 'obey_cunningly'
+        ? { content: obediently({ lines, criteria: criteriaIn(task), prompt, task: task.startsWith('TASK: facts') ? 'facts' : 'analysis', isRepair }), finish: 'stop' }
+        : act(fault, honest, lines.map((line) => line.text).join(' '));
     // Nobody holds the model to JSON here; it wraps it up nicely.
     const free = flavour && (flavour.schema === 'unknown' || (flavour.schema === 'ignores' && response_format?.type !== 'json_object')) && said.content.startsWith('{');
     const { content, finish, refusal } = cutAt(max_completion_tokens ?? max_tokens, free ? { ...said, content: `<think>The caller says {something}.</think>Here you are:\n\n\`\`\`json\n${said.content}\n\`\`\`\nAnything else?` } : said);
