@@ -190,10 +190,11 @@ describe('after all of them', () => {
       expect(vtt.match(/-->/g)).toHaveLength(transcriptOf(hostile, 'x').turns.length);
       const link = system.wiring.reportLinks.make(system.key(idOf(hostile))).url;
       const page = await fetch(link.replace('https://aftercall.example', api.url));
-      if (page.headers.get('content-type')?.includes('text/html')) {
-        const html = await page.text();
-        expect(html).not.toMatch(/<script>fetch|<img src=x|<iframe src="https:\/\/evil|<svg\/onload|href="(https:\/\/evil|javascript:)/i);
-      }
+      expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
+      expect(page.headers.get('content-security-policy')).toContain("default-src 'none'");
+      const html = await page.text();
+      for (const text of hostile.says.filter((said) => /[<>"]/.test(said))) expect(html).not.toContain(text);
+      expect(html).not.toMatch(/<script>|<img |<iframe|<svg\/|href="(https:\/\/evil|javascript:)/i);
     }
   });
 });
