@@ -60,9 +60,9 @@ const insertBatch = async (tx: Database, { from, to, start, stepMs, projects, ca
       substr(md5(n::text), 1, 8) || '-' || substr(md5(n::text), 9, 4) || '-4' || substr(md5(n::text), 14, 3) || '-8' || substr(md5(n::text), 18, 3) || '-' || substr(md5(n::text), 21, 12) as call_id,
       to_timestamp((${start}::float8 + n * ${stepMs}::float8) / 1000) as started_at,
       case when h % 100 < 88 or (n < ${calls}::int * 0.98 and h % 100 < 97) then 'completed'
-        when h % 100 < 91 then 'rejected' when h % 100 < 93 then 'given_up' when h % 100 < 94 then 'failed'
-        when h % 1000 < 945 then 'cancelled' when h % 1000 < 955 then 'needs_attention' when h % 1000 < 985 then 'awaiting_approval'
-        when h % 1000 < 990 then 'waiting_for_recording' when h % 1000 < 995 then 'processing' else 'staged' end as state
+        when h % 100 < 91 then 'rejected' when h % 100 < 93 then 'given_up' when h % 100 < 95 then 'failed'
+        when h % 100 = 95 then 'cancelled' when h % 100 = 96 then 'needs_attention' when h % 100 = 97 then 'awaiting_approval'
+        when h % 100 = 98 then (array['waiting_for_recording', 'processing', 'needs_attention'])[1 + (h / 100) % 3] else 'staged' end as state
     from (select n, ('x' || substr(md5(n::text), 1, 7))::bit(28)::int as h from generate_series(${from}::int, ${to}::int) as n) numbered`.execute(tx);
   await sql`analyze seeded`.execute(tx);
   await sql`insert into calls (project, call_id, source, details, started_at, state, step, attention, result, reason, version, first_seen_at, updated_at, ended_at)
@@ -73,7 +73,7 @@ const insertBatch = async (tx: Database, { from, to, start, stepMs, projects, ca
         'queueName', (array['Business Sales','Consumer Support','Renewals','Complaints','Enterprise Desk','Billing','Retention','Night Line'])[1 + h % 8] || ' ' || (1 + h % 3),
         'agentName', 'Agent ' || lpad((h % 300)::text, 3, '0'), 'startedAtMs', (extract(epoch from started_at) * 1000)::bigint, 'durationMs', 30000 + h % 900000),
       started_at, state,
-      case when state = 'needs_attention' then (array['transcription','analysis','crm'])[1 + h % 3] when state = 'processing' then 'transcription' when state = 'awaiting_approval' and h % 10 = 5 then 'crm' end,
+      case when state = 'needs_attention' then (array['transcription','analysis','crm'])[1 + h % 3] when state = 'processing' then 'transcription' when state = 'awaiting_approval' and (h / 100) % 10 = 5 then 'crm' end,
       case when state = 'needs_attention' then jsonb_build_object('step', 'crm', 'code', (array['CRM_REJECTED','BUDGET_REACHED','QUOTA_EXHAUSTED'])[1 + h % 3], 'message', 'as seeded', 'advice', 'none', 'attempts', 5, 'sinceMs', 0) end,
       case when state = 'completed' then (array['processed','processed','processed','processed','processed','processed','too_short','no_recording','abandoned','processed'])[1 + h % 10] end,
       case when state in ('rejected', 'given_up') then 'as seeded' end, 1, started_at + interval '10 minutes', started_at + interval '20 minutes',

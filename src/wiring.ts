@@ -7,6 +7,7 @@ import { createAskModel } from './activities/ask-model.ts';
 import { createCrmActivities } from './activities/crm.ts';
 import { createFactExtraction } from './activities/crm-facts.ts';
 import { createBulkActivities } from './activities/bulk.ts';
+import { createErasureActivities } from './activities/erasure.ts';
 import { createDeskActivities } from './activities/desk.ts';
 import type { Activities } from './activities/index.ts';
 import { createIngestActivities } from './activities/ingest.ts';
@@ -34,6 +35,7 @@ import { createWarehouse } from './adapters/warehouse/registry.ts';
 import { type BudgetRelease, createBudgetRelease } from './client/budget-release.ts';
 import { type BulkClient, createBulkClient } from './client/bulk.ts';
 import { type CallsClient, createCallsClient } from './client/calls.ts';
+import { createErasuresClient, type ErasuresClient } from './client/erasures.ts';
 import { createIntake, type Intake } from './client/intake.ts';
 import { createMessagesClient, type MessagesClient } from './client/messages.ts';
 import { createScheduleOf, createSchedules, type ScheduleOf, type Schedules } from './client/schedules.ts';
@@ -41,6 +43,7 @@ import { connectTemporal, ensureSearchAttributes } from './client/temporal.ts';
 import { type Config, messagePaceOf, paceOf, projectSettings, publicUrl, withSystem } from './config.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
 import { dataConverter } from './crypto/payload-codec.ts';
+import { createErasures, type Erasures } from './db/erasures.ts';
 import { type BulkRulings, createBulkRulings } from './db/bulk-rulings.ts';
 import type { CallSource } from './adapters/sources/source.ts';
 import { type Calls, createCalls } from './db/calls.ts';
@@ -108,6 +111,8 @@ export interface Wiring {
   callsClient: CallsClient;
   bulkRulings: BulkRulings;
   bulkClient: BulkClient;
+  erasures: Erasures;
+  erasuresClient: ErasuresClient;
   intake: Intake;
   budgetRelease: BudgetRelease;
   scheduleOf: ScheduleOf;
@@ -141,6 +146,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
     const callsClient = createCallsClient({ client: temporal, calls, pace });
     const costs = createCosts(db, projects.settings);
     const bulkRulings = createBulkRulings(db);
+    const erasures = createErasures(db);
     const credentials = createCredentials(db, keyRing);
     const connectors = createConnectors(db, keyRing);
     const given = createGivenCalls(db, keyRing);
@@ -197,6 +203,8 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       callsClient,
       bulkRulings,
       bulkClient: createBulkClient({ client: temporal, bulkRulings, pace }),
+      erasures,
+      erasuresClient: createErasuresClient({ client: temporal, erasures, projects, keyRing, pace }),
       intake: createIntake({ calls, projects, client: callsClient }),
       budgetRelease: createBudgetRelease({ calls, projects, costs, client: callsClient }),
       schedules: createSchedules({ client: temporal, config, pace, minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: mainSourceOf(config) }),
@@ -221,7 +229,7 @@ const targetsFrom =
   });
 
 /** Makes the activities with the adapters that they need. */
-export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, reviews, agreement, reviewPublications, objects, adaptersOf, given, callsClient, bulkRulings, intake, budgetRelease, messages, notifiers, targetsOf, publishing }: Wiring): Activities => {
+export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, reviews, agreement, reviewPublications, objects, adaptersOf, given, callsClient, bulkRulings, erasures, erasuresClient, intake, budgetRelease, messages, notifiers, targetsOf, publishing }: Wiring): Activities => {
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
   const providers = createProviders({
@@ -242,6 +250,7 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
       ...createReviewPublishing({ calls, agreement, reviewPublications, storeScore, publishing }),
       ...createIngestActivities({ adaptersOf, calls, runs, intake, release: budgetRelease, client: callsClient }),
       ...createBulkActivities({ calls, bulkRulings, client: callsClient }),
+      ...createErasureActivities({ calls, runs, effects, messages, given, erasures, projects, objects, callNotesFor: async (project) => (await adaptersOf(project)).callNotes, client: erasuresClient }),
       ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), publishing, log }),
     },
     recordings: createRecordingActivities({ adaptersOf, objects, calls, projects, config }),

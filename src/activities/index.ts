@@ -1,3 +1,4 @@
+import type { ErasureActivities } from '../domain/erasure.ts';
 import type { BulkActivities } from '../domain/bulk.ts';
 import type {
   CrmActivities,
@@ -12,7 +13,7 @@ import type {
 
 /** The activities by the queue that serves them. */
 export interface Activities extends Record<Queue, object> {
-  workflows: DeskActivities & IngestActivities & BulkActivities & PublicationActivities;
+  workflows: DeskActivities & IngestActivities & BulkActivities & ErasureActivities & PublicationActivities;
   recordings: RecordingActivities;
   llm: LlmActivities;
   crm: CrmActivities;

@@ -21,6 +21,7 @@ import { costRoutes } from './routes/costs.ts';
 import { qualityRoutes } from './routes/quality.ts';
 import { messageRoutes } from './routes/messages.ts';
 import { reviewRoutes } from './routes/reviews.ts';
+import { erasureRoutes } from './routes/erasures.ts';
 import { runRoutes } from './routes/runs.ts';
 import { scheduleRoutes } from './routes/schedules.ts';
 import { hookRoutes } from './routes/hooks.ts';
@@ -96,6 +97,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   callRoutes(routes, dependencies);
   reviewRoutes(routes, dependencies);
   versionRoutes(routes, dependencies);
+  erasureRoutes(routes, dependencies);
   runRoutes(routes, dependencies);
   messageRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);

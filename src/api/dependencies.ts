@@ -1,6 +1,7 @@
 import type { PayloadCodec } from '@temporalio/common';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { BudgetRelease } from '../client/budget-release.ts';
+import type { ErasuresClient } from '../client/erasures.ts';
 import type { BulkClient } from '../client/bulk.ts';
 import type { CallsClient } from '../client/calls.ts';
 import type { Accounts } from '../accounts/accounts.ts';
@@ -10,6 +11,7 @@ import type { ReportLinks } from '../accounts/report-links.ts';
 import type { Config } from '../config.ts';
 import type { Audit } from '../db/audit.ts';
 import type { AgreementRecords } from '../db/agreement.ts';
+import type { Erasures } from '../db/erasures.ts';
 import type { BulkRulings } from '../db/bulk-rulings.ts';
 import type { Calls } from '../db/calls.ts';
 import type { Costs } from '../db/costs.ts';
@@ -52,6 +54,8 @@ export interface ApiDependencies {
   budgetRelease: Pick<BudgetRelease, 'afterChange'>;
   bulkRulings: Pick<BulkRulings, 'get'>;
   bulkClient: BulkClient;
+  erasures: Pick<Erasures, 'get' | 'list' | 'count' | 'callsOf'>;
+  erasuresClient: Pick<ErasuresClient, 'erase' | 'subjectOf'>;
   accounts: Accounts;
   audit: Audit;
   connectors: Connectors;

@@ -25,7 +25,7 @@ const HOUR_MS = 3_600_000;
 
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
-  const { accounts, config, log, db, calls, runs, effects, messages, messagesClient, reportLinks, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, intake, budgetRelease, scheduleOf, temporal } = wiring;
+  const { accounts, config, log, db, calls, runs, effects, messages, messagesClient, reportLinks, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, erasures, erasuresClient, intake, budgetRelease, scheduleOf, temporal } = wiring;
   const deliveries: Record<string, Delivery> = {
     webex: webexDelivery({ callsClient, scheduleOf, log }),
     amocrm: amoCrmDelivery({ adaptersOf, intake, callsClient, pace: paceOf(config), log }),
@@ -36,7 +36,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
   const idempotency = createIdempotency(db);
   const expiry = createExpiry({ calls, projects, client: callsClient });
   const housekeeping = [
-    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep }, everyMs: HOUR_MS, log }),
+    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep }, everyMs: HOUR_MS, log }),
     startHousekeeping({ sweeps: { budgets: budgetRelease.everywhere }, everyMs: HOUR_MS / 4, log }),
   ];
   const app = createApi({
@@ -61,6 +61,8 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     budgetRelease,
     bulkRulings,
     bulkClient,
+    erasures,
+    erasuresClient,
     accounts,
     audit: createAudit(db),
     connectors,

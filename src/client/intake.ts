@@ -52,7 +52,10 @@ export const createIntake = ({ calls, projects, client }: { calls: Calls; projec
 
     const startOne = async (call: CallDetails): Promise<Disposition> => {
       check?.();
-      const { state: stands, version } = standing.get(call.callId)!;
+      const found = standing.get(call.callId);
+      // Erased.
+      if (!found) return 'skipped';
+      const { state: stands, version } = found;
       // Left out just now, or by somebody who died before writing why.
       if (stands === 'rejected' && version === 0) return leaveOut(call, 1);
       const settled = (SETTLED_STATES as readonly CallState[]).includes(stands);

@@ -109,6 +109,8 @@ export const createCalls = (db: Database) => ({
       insert into calls (project, call_id, source, details, started_at, state)
       select ${project}, call_id, source, details, started_at, state
       from jsonb_to_recordset(${json(rows)}::jsonb) as page (call_id text, source text, details jsonb, started_at timestamptz, state text)
+      -- What was erased stays erased, however often its source tells of it.
+      where not exists (select from erased_calls gone where gone.project = ${project} and gone.call_hash = encode(sha256(convert_to(${project} || '/' || page.call_id, 'UTF8')), 'hex'))
       -- Writing the details again makes the row come back, and a call that has changed since, current.
       -- Who told of it first goes on telling: another source of the same call knows other things, and gives no recording.
       on conflict (project, call_id) do update set

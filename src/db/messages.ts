@@ -177,6 +177,11 @@ export const createMessages = (db: Database) => ({
     throw new AftercallError('CONFLICT', `This message is ${found.state}: there is nothing to decide.`, { advice: 'Only a message that is unknown or failed waits for somebody.', outcome: 'refused' });
   },
 
+  /** All that was told of a call. */
+  async listOf(project: string, callId: string): Promise<MessageRow[]> {
+    return (await db.selectFrom('messages').selectAll().where('project', '=', project).where('call_id', '=', callId).execute()).map(toMessage);
+  },
+
   /** Newest first. */
   async list(project: string, { state, callId, notifier }: MessageFilter, { limit, after }: { limit: number; after?: { startedAt: Date; id: string } | undefined }): Promise<MessageRow[]> {
     let query = db.selectFrom('messages').selectAll().where('project', '=', project);

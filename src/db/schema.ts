@@ -7,6 +7,7 @@ import type { BulkOutcome, RulingKind } from '../domain/bulk.ts';
 import type { Attention, CallDetails, CallResult, CallState, Direction } from '../domain/call.ts';
 import type { CostKind, PaidFor, Usage } from '../domain/cost.ts';
 import type { CrmResult } from '../domain/crm-rules.ts';
+import type { ErasureKind, Places } from '../domain/erasure.ts';
 import type { Gate } from '../domain/messages.ts';
 import type { PatternKind } from '../domain/patterns.ts';
 import type { GivenAudio, GivenTranscript } from '../domain/given.ts';
@@ -63,6 +64,9 @@ export interface Schema {
   call_counts: CallCountsTable;
   cost_totals: CostTotalsTable;
   bulk_ruling_calls: BulkRulingCallsTable;
+  erasures: ErasuresTable;
+  erasure_calls: ErasureCallsTable;
+  erased_calls: ErasedCallsTable;
 }
 
 type Json<T extends object> = JSONColumnType<T, string, string>;
@@ -631,4 +635,34 @@ export interface CostTotalsTable {
   requests: number;
   unsettled: number;
   micro_usd: number;
+}
+
+/** What was erased, without saying whose it was. */
+export interface ErasuresTable {
+  project: string;
+  id: string;
+  kind: ErasureKind;
+  /** Key of the ring that the hash was made with. */
+  subject_key: string;
+  subject_hash: string;
+  requested_by: string;
+  requested_at: CreatedAt;
+  calls: number;
+  counts: JSONColumnType<Places, string | undefined, string>;
+  left_over: JSONColumnType<Places, string | undefined, string>;
+  ended_at: NullableTimestamp;
+}
+
+/** Calls that an erasure has still to do. */
+export interface ErasureCallsTable {
+  project: string;
+  erasure_id: string;
+  call_id: string;
+}
+
+/** Calls that no poll brings back, by the hash of their ID. */
+export interface ErasedCallsTable {
+  project: string;
+  call_hash: string;
+  erased_at: CreatedAt;
 }

@@ -14,6 +14,8 @@ export const callWorkflowId = ({ project, callId }: CallKey): string => `call/${
 /** A message is carried once per round: when it is sent again, or corrected, that is another. */
 export const messageWorkflowId = ({ project, messageId, round }: { project: string; messageId: string; round: number }): string => `message/${project}/${messageId}/${round}`;
 export const publicationWorkflowId = ({ project, callId }: CallKey): string => `publish/${project}/${callId}`;
+export const erasureWorkflowId = (project: string, erasureId: string): string => `erase/${project}/${erasureId}`;
+export const retentionWorkflowId = (project: string): string => `retention/${project}`;
 export const scheduleId = (project: string, source: string): string => `ingest/${project}/${source}`;
 
 /** @param bulkId a hash, made of nothing that is personal */
@@ -46,6 +48,8 @@ export const transcriptKey = (call: CallKey): string => `${callPrefix(call)}tran
 export const transcriptVersionKey = (call: CallVersion): string => `${callPrefix(call)}versions/${call.version}/transcript.json`;
 export const analysisKey = (call: CallKey): string => `${callPrefix(call)}analysis.json`;
 export const crmMarkerKey = ({ project, callId }: CallKey): string => `${projectPrefix(project)}SFDC/${callId}.txt`;
+/** The certificate of an erasure. */
+export const erasureKey = (project: string, erasureId: string): string => `${projectPrefix(project)}erasures/${erasureId}.json`;
 export const reportKey = (project: string, runId: string): string => `${projectPrefix(project)}reports/${fileSafe(runId)}.json`;
 export const logKey = (project: string, runId: string): string => `${projectPrefix(project)}logs/${fileSafe(runId)}.ndjson`;
 

@@ -16,6 +16,12 @@ export interface ProjectSettings {
   stagingRules: StagingRule[];
   /** A call that waited this long to be let in is rejected as expired; 0: it waits for ever. */
   stagingExpiresAfterHours: number;
+  /** Recordings are removed this many days after their call; 0: never. */
+  retainAudioDays: number;
+  /** The same for transcripts, and for the quotes in analyses; scores and verdicts stay. */
+  retainTranscriptsDays: number;
+  /** Calls are erased with all that is known of them this many days after they ended; 0: never. */
+  retainRecordsDays: number;
   /** Off: a poll starts calls again that have already been processed, as a new version. */
   skipProcessed: boolean;
   transcribe: boolean;
@@ -68,6 +74,9 @@ export const DEFAULT_SETTINGS: ProjectSettings = {
   autoProcess: true,
   stagingRules: [],
   stagingExpiresAfterHours: 0,
+  retainAudioDays: 0,
+  retainTranscriptsDays: 0,
+  retainRecordsDays: 0,
   skipProcessed: true,
   transcribe: true,
   registerGlue: true,

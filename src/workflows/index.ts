@@ -1,3 +1,4 @@
+export { applyRetention, eraseCalls } from './erase-calls.ts';
 export { bulkRuling } from './bulk-ruling.ts';
 export { deliverMessage } from './deliver-message.ts';
 export { ingestWindow } from './ingest-window.ts';

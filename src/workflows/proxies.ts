@@ -10,6 +10,7 @@ import {
   type RecordingActivities,
 } from '../domain/activities.ts';
 import type { BulkActivities } from '../domain/bulk.ts';
+import type { ErasureActivities } from '../domain/erasure.ts';
 import type { Pace } from '../domain/messages.ts';
 
 /**
@@ -101,4 +102,13 @@ export const bulkActivities = (pace: Pace): BulkActivities =>
     scheduleToCloseTimeout: '6h',
     heartbeatTimeout: pace.heartbeatTimeoutMs,
     retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: pace.maxRetryMs, maximumAttempts: Math.max(pace.attempts, 10) },
+  });
+
+export const erasureActivities = (pace: Pace): ErasureActivities =>
+  proxyActivities<ErasureActivities>({
+    taskQueue: queueName('workflows'),
+    startToCloseTimeout: '30m',
+    heartbeatTimeout: pace.heartbeatTimeoutMs,
+    // What has to be erased is tried until it is: a CRM or a store that is down comes back.
+    retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: '10m' },
   });

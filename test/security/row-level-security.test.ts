@@ -54,6 +54,9 @@ describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('on
         await db.insertInto('presets').values({ project, id: 'p', name: 'P', version: 1, created_by: 'x' }).execute();
         await db.insertInto('preset_versions').values({ project, preset_id: 'p', version: 1, settings: '{}', created_by: 'x' }).execute();
         await db.insertInto('preset_tests').values({ project, id: '00000000-0000-4000-8000-000000000001', call_id: `call-of-${project}`, version: 1, preset_id: 'p', preset_version: 1, transcribe: false, state: 'running', created_by: 'x' }).execute();
+        await db.insertInto('erasures').values({ project, id: 'erasure', kind: 'call', subject_key: 'k', subject_hash: 'h', requested_by: 'x', calls: 1 }).execute();
+        await db.insertInto('erasure_calls').values({ project, erasure_id: 'erasure', call_id: 'c' }).execute();
+        await db.insertInto('erased_calls').values({ project, call_hash: 'h' }).execute();
         await db.insertInto('spending').values({ project, day: '2026-01-01' }).execute();
         await db.insertInto('connectors').values({ project, kind: 'webex', settings: '{}', sealed: 'x', updated_by: 'x' }).execute();
         await db.insertInto('hooks').values({ id: `hook-${project}`, project, name: 'n', sealed: 'x', created_by: 'x' }).execute();

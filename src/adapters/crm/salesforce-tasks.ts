@@ -22,6 +22,9 @@ export const createTaskLog = (config: Pick<SalesforceConfig, 'SFDC_EXTERNAL_ID_F
   return {
     upsert,
 
+    /** Only of a task that was written: an upsert would make one. */
+    emptyTask: async (connection: Session, key: string): Promise<void> => void (await upsert(connection, 'Task', key, { Subject: 'Erased', Description: '' })),
+
     logCall: (connection: Session, key: string, target: { WhatId: string } | { WhoId: string }, note: CallNote): Promise<string> =>
       upsert(connection, 'Task', key, {
         ...target,

@@ -47,6 +47,15 @@ export const createAmoCrmNotes = (session: AmoCrmSession): CallNotes => {
 
   return {
     name: 'amocrm',
+
+    async remove(key, target, signal) {
+      const list = target.kind === 'opportunity' ? undefined : LISTS[target.kind];
+      const marker = markerOf(key);
+      const found = list && (await find(marker, list, target, signal));
+      if (!found) return;
+      await session.ask({ doing: 'Emptying the note', path: `/api/v4/${list}/notes/${found.id}`, method: 'PATCH', body: { note_type: 'common', params: { text: `Erased\n${marker}` } }, signal });
+    },
+
     async put(key, target, note, signal) {
       const list = target.kind === 'opportunity' ? undefined : LISTS[target.kind];
       if (!list || !/^\d{1,15}$/.test(target.id) || !SAFE_KEY.test(key)) {

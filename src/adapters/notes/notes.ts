@@ -12,6 +12,9 @@ export interface CallNotes {
    * @throws CRM_REJECTED when there is no such record
    */
   put(key: string, target: NoteTarget, note: CallNote, signal: AbortSignal): Promise<{ noteId: string }>;
+
+  /** Makes the note that was put under a key empty: CRMs keep notes, and not all let a program delete them. One that is gone is none to empty. */
+  remove(key: string, target: NoteTarget, signal: AbortSignal): Promise<void>;
 }
 
 /** A record that a note can stand on. `company` is Salesforce's account. */

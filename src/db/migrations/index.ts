@@ -9,6 +9,7 @@ import * as connectors from './0007-connectors.ts';
 import * as messages from './0008-messages.ts';
 import * as staging from './0009-staging.ts';
 import * as reviews from './0010-reviews.ts';
+import * as retention from './0012-retention.ts';
 import * as quality from './0013-quality.ts';
 import * as settings from './0014-settings.ts';
 
@@ -24,6 +25,7 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0008-messages': messages,
   '0009-staging': staging,
   '0010-reviews': reviews,
+  '0012-retention': retention,
   '0013-quality': quality,
   '0014-settings': settings,
 };

@@ -1,0 +1,184 @@
+import { createHash, randomUUID } from 'node:crypto';
+import type { ObjectStore } from '../adapters/objects/object-store.ts';
+import type { NoteTarget } from '../adapters/notes/notes.ts';
+import type { ErasuresClient } from '../client/erasures.ts';
+import type { Calls } from '../db/calls.ts';
+import type { Effects } from '../db/effects.ts';
+import type { Erasures } from '../db/erasures.ts';
+import type { GivenCalls } from '../db/given-calls.ts';
+import type { Messages } from '../db/messages.ts';
+import type { Projects } from '../db/projects.ts';
+import type { Runs } from '../db/runs.ts';
+import type { CallKey } from '../domain/call.ts';
+import type { ErasureActivities, Places } from '../domain/erasure.ts';
+import { isAftercallError } from '../domain/errors.ts';
+import { analysisKey, callWorkflowId, crmMarkerKey, erasureKey, messageWorkflowId, metadataKey, publicationWorkflowId, recordingKey, transcriptKey, transcriptVersionKey } from '../domain/ids.ts';
+import type { CallNotesFor } from './call-note.ts';
+import { signal } from './context.ts';
+
+interface Dependencies {
+  calls: Calls;
+  runs: Runs;
+  effects: Effects;
+  messages: Pick<Messages, 'listOf'>;
+  given: Pick<GivenCalls, 'find'>;
+  erasures: Erasures;
+  projects: Projects;
+  objects: ObjectStore;
+  callNotesFor: CallNotesFor;
+  client: ErasuresClient;
+}
+
+const AT_ONCE = 10;
+const RETAINED_AT_ONCE = 100;
+const DAY_MS = 86_400_000;
+
+export const createErasureActivities = ({ calls, runs, effects, messages, given, erasures, projects, objects, callNotesFor, client }: Dependencies): ErasureActivities => {
+  /** Where anything of a call may lie, whatever its rows say. */
+  const keysOf = async (key: CallKey): Promise<string[]> => {
+    const call = await calls.find(key);
+    if (!call) return [];
+    const versions = await calls.listVersions(key);
+    const audio = (await given.find(key))?.audio?.key;
+    return [
+      ...new Set([
+        recordingKey(key, 'wav'),
+        recordingKey(key, 'mp3'),
+        transcriptKey(key),
+        analysisKey(key),
+        crmMarkerKey(key),
+        metadataKey(key, call.details.startedAtMs),
+        ...versions.map(({ version }) => transcriptVersionKey({ ...key, version })),
+        ...versions.flatMap(({ recording, transcript, metadata }) => [recording?.key, transcript?.key, transcript?.versionKey, metadata?.key]).filter((found) => found !== undefined),
+        ...(audio ? [audio] : []),
+      ]),
+    ];
+  };
+
+  const removeObjects = async (keys: readonly string[]): Promise<number> => {
+    let removed = 0;
+    for (const key of keys) {
+      if (await objects.head(key, { signal: signal() })) removed += 1;
+      // A download that was cut off lies there without being seen.
+      await (await objects.openUpload(key, { contentType: 'application/octet-stream', signal: signal() })).abort();
+      await objects.delete(key, { signal: signal() });
+    }
+    return removed;
+  };
+
+  /** Lines about the call go out of the logs of the runs that it was in. */
+  const cleanLogs = async (key: CallKey, runIds: readonly string[]): Promise<number> => {
+    let lines = 0;
+    for (const runId of runIds) {
+      const { logKey } = await runs.get(key.project, runId).catch(() => ({ logKey: null }));
+      const text = logKey && (await objects.getText(logKey, { signal: signal() }));
+      if (!text?.includes(key.callId)) continue;
+      const kept = text.split('\n').filter((line) => !line.includes(key.callId));
+      lines += text.split('\n').length - kept.length;
+      await objects.put(logKey!, kept.join('\n'), { contentType: 'application/x-ndjson', signal: signal() });
+    }
+    return lines;
+  };
+
+  /** Notes of ours are made empty; what else a CRM was told became its own. */
+  const cleanCrm = async (key: CallKey): Promise<{ erased: Places; left: Places }> => {
+    const [erased, left]: [Places, Places] = [{}, {}];
+    const add = (places: Places, place: string): void => void (places[place] = (places[place] ?? 0) + 1);
+    for (const effect of await effects.list(key.project, key.callId)) {
+      if (effect.state === 'planned' && !effect.receipt) continue;
+      if (effect.effect !== 'note') {
+        add(left, `record in ${effect.target}`);
+        continue;
+      }
+      try {
+        const notes = await callNotesFor(key.project);
+        await notes.get(effect.target).remove(effect.key, effect.intent as unknown as NoteTarget, signal());
+        add(erased, `note in ${effect.target}`);
+      } catch (error) {
+        // What may go better is tried again; a card that is gone, or a CRM that was disconnected, will not.
+        if (isAftercallError(error) && error.retryable) throw error;
+        add(left, `note in ${effect.target}`);
+      }
+    }
+    return { erased, left };
+  };
+
+  const eraseCall = async (key: CallKey, erasureId: string, moreKeys: readonly string[] = []): Promise<{ ran: boolean; keys: string[] }> => {
+    const own = await messages.listOf(key.project, key.callId);
+    const workflows = [callWorkflowId(key), publicationWorkflowId(key), ...own.flatMap(({ id, round }) => Array.from({ length: round }, (_, index) => messageWorkflowId({ project: key.project, messageId: id, round: index + 1 })))];
+    const ran = await client.terminate(workflows);
+    const keys = [...new Set([...(await keysOf(key)), ...moreKeys])];
+    const runIds = [...new Set((await calls.find(key)) ? (await calls.listVersions(key)).flatMap(({ runId }) => runId ?? []) : [])];
+    const crm = await cleanCrm(key);
+    const erased: Places = { ...crm.erased };
+    const note = (place: string, count: number): void => void (count > 0 && (erased[place] = count));
+    note('objects', await removeObjects(keys));
+    note('lines of run logs', await cleanLogs(key, runIds));
+    note('workflow histories', await client.deleteHistories(workflows));
+    const sent = own.filter(({ state }) => state === 'delivered' || state === 'unknown').length;
+    // Last: it is what tells where everything else is.
+    await erasures.eraseRows(key, erasureId, { erased, left: { ...crm.left, ...(sent > 0 ? { 'messages that were sent': sent } : {}) } });
+    return { ran, keys };
+  };
+
+  const certify = async (project: string, erasureId: string): Promise<void> => {
+    await erasures.end(project, erasureId);
+    await objects.put(erasureKey(project, erasureId), `${JSON.stringify(await erasures.get(project, erasureId), null, 2)}\n`, { contentType: 'application/json', signal: signal() });
+  };
+
+  return {
+    async eraseSome({ project, erasureId }) {
+      const late = [];
+      for (const callId of await erasures.pending(project, erasureId, AT_ONCE)) {
+        signal().throwIfAborted();
+        const { ran, keys } = await eraseCall({ project, callId }, erasureId);
+        if (ran) late.push({ callId, keys });
+      }
+      return { left: (await erasures.pending(project, erasureId, 1)).length, late };
+    },
+
+    async eraseLate({ project, erasureId, late }) {
+      for (const { callId, keys } of late) await eraseCall({ project, callId }, erasureId, keys);
+    },
+
+    certifyErasure: ({ project, erasureId }) => certify(project, erasureId),
+
+    async retainPage({ project }) {
+      const { retainAudioDays, retainTranscriptsDays, retainRecordsDays } = await projects.settings(project);
+      const before = (days: number): Date => new Date(Date.now() - days * DAY_MS);
+      let found = 0;
+      if (retainRecordsDays > 0) {
+        const callIds = await erasures.callsBefore(project, before(retainRecordsDays), RETAINED_AT_ONCE);
+        if (callIds.length > 0) {
+          const id = randomUUID().replaceAll('-', '');
+          await erasures.open({ project, id, kind: 'retention', subject: client.subjectOf(project, createHash('sha256').update(callIds.join()).digest('hex')), by: 'retention', callIds });
+          // One that is cut off here is taken up by the sweep.
+          for (const callId of callIds) await eraseCall({ project, callId }, id);
+          await certify(project, id);
+        }
+        found += callIds.length;
+      }
+      if (retainAudioDays > 0) {
+        const past = await erasures.versionsBefore(project, 'recording', before(retainAudioDays), RETAINED_AT_ONCE);
+        for (const { callId, version } of past) {
+          const { recording } = await calls.getVersion({ project, callId, version });
+          if (recording) await removeObjects([recording.key]);
+          await erasures.forget({ project, callId }, version, 'recording');
+        }
+        found += past.length;
+      }
+      if (retainTranscriptsDays > 0) {
+        const past = await erasures.versionsBefore(project, 'transcript', before(retainTranscriptsDays), RETAINED_AT_ONCE);
+        for (const { callId, version } of past) {
+          const { transcript, analysis } = await calls.getVersion({ project, callId, version });
+          await removeObjects([transcript?.key, transcript?.versionKey, analysisKey({ project, callId })].filter((key) => key !== undefined));
+          // Quotes are the transcript's words; verdicts and scores are the record's.
+          const bare = analysis && { ...analysis, answers: analysis.answers.map((answer) => ({ ...answer, reason: '', evidence: [], rejected: [] })) };
+          await erasures.forget({ project, callId }, version, 'transcript', bare ?? undefined);
+        }
+        found += past.length;
+      }
+      return found > 0;
+    },
+  };
+};

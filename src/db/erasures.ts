@@ -1,0 +1,154 @@
+import { createHash } from 'node:crypto';
+import { type Selectable, sql } from 'kysely';
+import type { CallKey } from '../domain/call.ts';
+import type { Certificate, ErasureKind, Places } from '../domain/erasure.ts';
+import { AftercallError } from '../domain/errors.ts';
+import { type Database, json } from './database.ts';
+import type { ErasuresTable } from './schema.ts';
+
+/** A call as later polls are told from it. */
+export const callHash = ({ project, callId }: CallKey): string => createHash('sha256').update(`${project}/${callId}`).digest('hex');
+
+/** Tables that say that something was erased, and the log that nothing is taken out of. */
+const STAY = ['erased_calls', 'erasures', 'audit_log'];
+/** Last, and in this order: the others refer to them. */
+const LAST = ['call_versions', 'calls'];
+
+export const createErasures = (db: Database) => {
+  /** Every table with a column for a call, also those that come later. */
+  const tables = async (): Promise<string[]> => {
+    const { rows } = await sql<{ name: string }>`
+      select p.table_name as name from information_schema.columns p join information_schema.columns c using (table_schema, table_name)
+      where p.table_schema = current_schema() and p.column_name = 'project' and c.column_name = 'call_id' order by 1`.execute(db);
+    const found = rows.map(({ name }) => name).filter((name) => !STAY.includes(name));
+    return [...found.filter((name) => !LAST.includes(name)), ...LAST];
+  };
+
+  return {
+    /** Writes down what is to be erased. Repeating it changes nothing. */
+    async open({ project, id, kind, subject, by, callIds }: { project: string; id: string; kind: ErasureKind; subject: Certificate['subject']; by: string; callIds: readonly string[] }): Promise<void> {
+      await db.transaction().execute(async (tx) => {
+        const opened = await tx
+          .insertInto('erasures')
+          .values({ project, id, kind, subject_key: subject.key, subject_hash: subject.hmacSha256, requested_by: by, calls: callIds.length })
+          .onConflict((conflict) => conflict.doNothing())
+          .returning('id')
+          .executeTakeFirst();
+        if (!opened || callIds.length === 0) return;
+        await sql`insert into erasure_calls (project, erasure_id, call_id) select ${project}, ${id}, call_id from jsonb_array_elements_text(${JSON.stringify(callIds)}::jsonb) as asked (call_id)`.execute(tx);
+        // From here on nothing brings them back.
+        await sql`insert into erased_calls (project, call_hash) select ${project}, call_hash from jsonb_array_elements_text(${JSON.stringify(callIds.map((callId) => callHash({ project, callId })))}::jsonb) as asked (call_hash) on conflict do nothing`.execute(tx);
+      });
+    },
+
+    async pending(project: string, id: string, limit: number): Promise<string[]> {
+      const rows = await db.selectFrom('erasure_calls').select('call_id').where('project', '=', project).where('erasure_id', '=', id).orderBy('call_id').limit(limit).execute();
+      return rows.map((row) => row.call_id);
+    },
+
+    /** Rows that name a call, by table. */
+    async count(project: string, callIds: readonly string[]): Promise<Places> {
+      const places: Places = {};
+      for (const table of await tables()) {
+        const { rows } = await sql<{ rows: number }>`select count(*)::int as rows from ${sql.table(table)} where project = ${project} and call_id = any(${sql.val([...callIds])}::text[])`.execute(db);
+        if (table !== 'erasure_calls' && rows[0]!.rows > 0) places[table] = rows[0]!.rows;
+      }
+      return places;
+    },
+
+    /** Removes every row about a call and crosses it off, at once. What was spent on it stays in the sums. */
+    async eraseRows({ project, callId }: CallKey, id: string, { erased, left }: { erased: Places; left: Places }): Promise<void> {
+      const named = await tables();
+      await db.transaction().execute(async (tx) => {
+        await sql`select set_config('app.keep_totals', 'on', true)`.execute(tx);
+        const call = await tx.selectFrom('calls').select(['queue_name', 'agent_name', 'origin_number', 'destination_number']).where('project', '=', project).where('call_id', '=', callId).executeTakeFirst();
+        const places: Places = { ...erased };
+        const remove = async (table: string, query: Promise<{ numAffectedRows?: bigint }>): Promise<void> => {
+          const { numAffectedRows = 0n } = await query;
+          if (numAffectedRows > 0n && table !== 'erasure_calls') places[table] = (places[table] ?? 0) + Number(numAffectedRows);
+        };
+        for (const table of named) await remove(table, sql`delete from ${sql.table(table)} where project = ${project} and call_id = ${callId}`.execute(tx));
+        await remove('run_tasks', sql`delete from run_tasks where call_id = ${callId} and split_part(run_id, '.', 1) = ${project}`.execute(tx));
+        await remove('run_log', sql`delete from run_log where fields ->> 'callId' = ${callId} and split_part(run_id, '.', 1) = ${project}`.execute(tx));
+        await remove('inbox', sql`delete from inbox where project = ${project} and position(${callId} in body::text) > 0`.execute(tx));
+        await remove('idempotency_keys', sql`delete from idempotency_keys where position(${callId} in response::text) > 0`.execute(tx));
+        for (const [kind, term, ...columns] of [['queue', call?.queue_name, 'queue_name'], ['agent', call?.agent_name, 'agent_name'], ['phone', call?.origin_number, 'origin_number', 'destination_number'], ['phone', call?.destination_number, 'origin_number', 'destination_number']] as const) {
+          if (!term) continue;
+          const used = columns.map((column) => sql`exists (select from calls where project = ${project} and ${sql.ref(column)} = ${term})`);
+          await sql`delete from call_terms where project = ${project} and kind = ${kind} and term = ${term} and not (${sql.join(used, sql` or `)})`.execute(tx);
+        }
+        await tx.updateTable('erasures').set({ counts: sql`${merged('counts', places)}`, left_over: sql`${merged('left_over', left)}` }).where('project', '=', project).where('id', '=', id).execute();
+      });
+    },
+
+    async end(project: string, id: string): Promise<void> {
+      await db.updateTable('erasures').set({ ended_at: sql`now()` }).where('project', '=', project).where('id', '=', id).where('ended_at', 'is', null).execute();
+    },
+
+    async get(project: string, id: string): Promise<Certificate> {
+      const row = await db.selectFrom('erasures').selectAll().where('project', '=', project).where('id', '=', id).executeTakeFirst();
+      if (!row) throw new AftercallError('NOT_FOUND', `There is no erasure ${id} in project ${project}.`, { advice: 'List the erasures to see their IDs.' });
+      return toCertificate(row);
+    },
+
+    async list(project: string, limit: number): Promise<Certificate[]> {
+      return (await db.selectFrom('erasures').selectAll().where('project', '=', project).orderBy('requested_at', 'desc').limit(limit).execute()).map(toCertificate);
+    },
+
+    /** Those that are not at their end, of all projects. */
+    async underWay(): Promise<{ project: string; id: string }[]> {
+      return db.selectFrom('erasures').select(['project', 'id']).where('ended_at', 'is', null).execute();
+    },
+
+    /** Calls with a number, whoever called whom. */
+    async callsOf(project: string, digits: string, limit: number): Promise<string[]> {
+      const rows = await sql<{ call_id: string }>`
+        select call_id from calls where project = ${project} and origin_number = ${digits}
+        union select call_id from calls where project = ${project} and destination_number = ${digits} limit ${limit}`.execute(db);
+      return rows.rows.map((row) => row.call_id);
+    },
+
+    /** Ended calls that started before a time. */
+    async callsBefore(project: string, before: Date, limit: number): Promise<string[]> {
+      const rows = await db.selectFrom('calls').select('call_id').where('project', '=', project).where('started_at', '<', before).where('ended_at', 'is not', null).orderBy('started_at').limit(limit).execute();
+      return rows.map((row) => row.call_id);
+    },
+
+    /** Versions from before a time that still have a recording, or a transcript. */
+    async versionsBefore(project: string, what: 'recording' | 'transcript', before: Date, limit: number): Promise<{ callId: string; version: number }[]> {
+      const rows = await db.selectFrom('call_versions').select(['call_id', 'version']).where('project', '=', project).where('started_at', '<', before).where('ended_at', 'is not', null).where(what, 'is not', null).orderBy('started_at').limit(limit).execute();
+      return rows.map((row) => ({ callId: row.call_id, version: row.version }));
+    },
+
+    async forget({ project, callId }: CallKey, version: number, what: 'recording' | 'transcript', analysis?: object): Promise<void> {
+      await db
+        .updateTable('call_versions')
+        .set({ [what]: null, ...(analysis ? { analysis: json(analysis) } : {}) })
+        .where('project', '=', project)
+        .where('call_id', '=', callId)
+        .where('version', '=', version)
+        .execute();
+    },
+  };
+};
+
+export type Erasures = ReturnType<typeof createErasures>;
+
+/** Two sets of counts as one. */
+const merged = (column: 'counts' | 'left_over', more: Places) => sql`(
+  select coalesce(jsonb_object_agg(place, things), '{}') from (
+    select key as place, sum(value::int) as things from (select * from jsonb_each_text(${sql.ref(column)}) union all select * from jsonb_each_text(${JSON.stringify(more)}::jsonb)) both_of group by 1
+  ) summed)`;
+
+const toCertificate = (row: Selectable<ErasuresTable>): Certificate => ({
+  erasureId: row.id,
+  project: row.project,
+  kind: row.kind,
+  subject: { key: row.subject_key, hmacSha256: row.subject_hash },
+  by: row.requested_by,
+  requestedAt: row.requested_at.toISOString(),
+  endedAt: row.ended_at?.toISOString() ?? null,
+  calls: row.calls,
+  erased: row.counts,
+  notErased: row.left_over,
+});

@@ -1,0 +1,37 @@
+import { continueAsNew, sleep } from '@temporalio/workflow';
+import type { EraseCallsInput, LateCall } from '../domain/erasure.ts';
+import { erasureActivities } from './proxies.ts';
+
+const PAGES_PER_RUN = 200;
+
+/**
+ * Erases the calls that were written down for it, page by page.
+ *
+ * Its own history holds the IDs of calls at most. What is erased is crossed off the list, so whoever takes
+ * it up goes on with what is left.
+ */
+export async function eraseCalls(input: EraseCallsInput): Promise<void> {
+  const { project, erasureId, pace } = input;
+  const { eraseSome, eraseLate, certifyErasure } = erasureActivities(pace);
+  const late: LateCall[] = [...(input.late ?? [])];
+  for (let pages = 1; ; pages += 1) {
+    const some = await eraseSome({ project, erasureId });
+    late.push(...some.late);
+    if (some.left === 0) break;
+    if (pages >= PAGES_PER_RUN) await continueAsNew<typeof eraseCalls>({ ...input, late });
+  }
+  if (late.length > 0) {
+    // A step that was under way learns with its next beat that its workflow is gone.
+    await sleep(2 * pace.heartbeatTimeoutMs);
+    await eraseLate({ project, erasureId, late });
+  }
+  await certifyErasure({ project, erasureId });
+}
+
+/** Removes what a project keeps no longer. */
+export async function applyRetention(input: { project: string; pace: EraseCallsInput['pace'] }): Promise<void> {
+  const { retainPage } = erasureActivities(input.pace);
+  for (let pages = 1; await retainPage({ project: input.project }); pages += 1) {
+    if (pages >= PAGES_PER_RUN) await continueAsNew<typeof applyRetention>(input);
+  }
+}
