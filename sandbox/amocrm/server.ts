@@ -42,7 +42,7 @@ const LONGEST_TEXT = 20_000;
  *
  * Faults it acts out itself: on `GET /recordings/*` `redirect` (with `to`) and `not_there`.
  */
-export const startAmoCrm = async (options: TelephonyOptions): Promise<SandboxServer> => {
+export const startAmoCrm = async ({ accountId = AMOCRM_CLIENT.accountId, ...options }: TelephonyOptions & { accountId?: string }): Promise<SandboxServer> => {
   await mkdir(options.dataFolder, { recursive: true });
   const account = openAccount(options.dataFolder, (state) => fill(state, options.calls), { refreshToken: AMOCRM_CLIENT.refreshToken });
   const recordings = createRecordings(options);
@@ -52,7 +52,7 @@ export const startAmoCrm = async (options: TelephonyOptions): Promise<SandboxSer
     (sandbox) => {
       const limits = createLimits(sandbox);
       const tokens = tokenRoutes(sandbox, account, options.tokenLifetimeSeconds ?? 86_400);
-      const announcements = createAnnouncements(sandbox, { accountId: AMOCRM_CLIENT.accountId, subdomain: AMOCRM_CLIENT.subdomain });
+      const announcements = createAnnouncements(sandbox, { accountId, subdomain: AMOCRM_CLIENT.subdomain });
       const api = express.Router();
       api.use(limits, express.json({ limit: '5mb' }), (request: Request, response: Response, next: NextFunction) => {
         const [scheme, token] = (request.get('authorization') ?? '').split(' ');
@@ -63,6 +63,7 @@ export const startAmoCrm = async (options: TelephonyOptions): Promise<SandboxSer
       noteRoutes(api, sandbox, { account, shown, announce: announcements.noted });
       callRoutes(api, sandbox, { account, announce: announcements.noted });
       api.get('/users', (request, response) => sendPage(request, response, { name: 'users', items: USERS.map((user) => ({ ...user, email: `${user.name.toLowerCase()}@aftercall.example` })), address }));
+      api.get('/account', (_request, response) => void response.json({ id: Number(accountId), name: 'Sandbox', subdomain: AMOCRM_CLIENT.subdomain }));
       announcements.routes(api);
       sandbox.app.use('/api/v4', api);
       recordingRoute(sandbox, options.calls, recordings);

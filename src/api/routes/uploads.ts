@@ -7,7 +7,7 @@ import { HttpProblem } from '../problems.ts';
 import type { RouteTable } from '../route.ts';
 import { ProjectParams } from '../shapes.ts';
 import { readAudioForm } from '../uploads/audio.ts';
-import { readBody } from '../uploads/bodies.ts';
+import { readBody, reading } from '../uploads/bodies.ts';
 import { readTable, type TableFormat, UnreadableTable } from '../uploads/table.ts';
 
 const TAG = 'Uploads';
@@ -53,8 +53,7 @@ export const uploadRoutes = (route: RouteTable, { config, projects, inbox, objec
     },
     async ({ params: { project }, query, request, response }) => {
       await projects.settings(project);
-      const format = formatOf(request.get('content-type'));
-      const bytes = await readBody(request, MOST_TABLE_BYTES);
+      const { format, bytes } = await reading(request, async () => ({ format: formatOf(request.get('content-type')), bytes: await readBody(request, MOST_TABLE_BYTES) }));
       const dryRun = query.dryRun === 'true';
       const { calls, rows, problems, more } = readOrRefuse(() => readTable(bytes, { ...format, timeZone: query.timeZone }));
       if (!dryRun && problems.length > 0) {
@@ -88,7 +87,7 @@ export const uploadRoutes = (route: RouteTable, { config, projects, inbox, objec
       const checkCall = (text: string): void => {
         read = readCall(text, query.timeZone);
       };
-      const { audio } = await readAudioForm(request, { project, objects, mostBytes: mostAudioBytes, checkCall });
+      const { audio } = await reading(request, () => readAudioForm(request, { project, objects, mostBytes: mostAudioBytes, checkCall }));
       const given = toGivenCall('upload', read!);
       try {
         const accepted = await inbox.receive(toEvent(project, 'upload', { ...given, details: { ...given.details, captureRequested: true }, audio }));

@@ -93,7 +93,8 @@ const store = async (file: Readable, { project, objects, mostBytes, signal }: { 
     return { key, format: sniffed.format, upload: await objects.openUpload(key, { contentType: CONTENT_TYPE[sniffed.format], signal }) };
   };
   try {
-    for await (const chunk of file as AsyncIterable<Buffer>) {
+    // Left early, the iteration must not break the form: the rest of it is read past.
+    for await (const chunk of file.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       signal.throwIfAborted();
       bytes += chunk.byteLength;
       if (bytes > mostBytes) throw tooLarge(mostBytes);
@@ -117,6 +118,7 @@ const store = async (file: Readable, { project, objects, mostBytes, signal }: { 
     await target.upload.complete();
     return { key: target.key, format: target.format, bytes, sha256: hash.digest('hex') };
   } catch (error) {
+    file.resume();
     await target?.upload.abort().catch(() => {});
     throw error;
   }

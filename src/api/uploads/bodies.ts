@@ -33,10 +33,46 @@ export const readBody = async (request: Request, mostBytes: number): Promise<Buf
   endWhenIdle(request);
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
+  // Left early, the iteration must not end the connection: the answer goes over it.
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     bytes += chunk.byteLength;
     if (bytes > mostBytes) throw tooLarge(mostBytes);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
+};
+
+/** So much of a refused body is read to its end, for so long. */
+const MOST_LEFT_BYTES = 64 * 1024 * 1024;
+const MOST_LEFT_MS = 15_000;
+
+/**
+ * Reads what is left of a body that is refused, unless that is a lot: most clients look at no answer before they
+ * have sent everything, and see but a broken connection.
+ */
+const letFinish = async (request: Request): Promise<void> => {
+  if (request.complete || request.destroyed || Number(request.get('content-length') ?? 0) > MOST_LEFT_BYTES) return;
+  const { promise: enough, resolve } = Promise.withResolvers<void>();
+  let bytes = 0;
+  const timer = setTimeout(resolve, MOST_LEFT_MS);
+  const count = (chunk: Buffer): void => {
+    bytes += chunk.byteLength;
+    if (bytes > MOST_LEFT_BYTES) resolve();
+  };
+  request.on('data', count);
+  for (const end of ['end', 'close', 'error']) request.once(end, () => resolve());
+  request.resume();
+  await enough;
+  clearTimeout(timer);
+  request.off('data', count);
+};
+
+/** Reads a body by a piece of work that may refuse it. */
+export const reading = async <T>(request: Request, work: () => Promise<T>): Promise<T> => {
+  try {
+    return await work();
+  } catch (error) {
+    await letFinish(request);
+    throw error;
+  }
 };
