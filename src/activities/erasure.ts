@@ -72,8 +72,10 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
     for (const runId of runIds) {
       const { logKey } = await runs.get(key.project, runId).catch(() => ({ logKey: null }));
       const text = logKey && (await objects.getText(logKey, { signal: signal() }));
-      if (!text?.includes(key.callId)) continue;
-      const kept = text.split('\n').filter((line) => !line.includes(key.callId));
+      // As a whole: another call's ID may begin with this one's.
+      const named = JSON.stringify(key.callId);
+      if (!text?.includes(named)) continue;
+      const kept = text.split('\n').filter((line) => !line.includes(named));
       lines += text.split('\n').length - kept.length;
       await objects.put(logKey!, kept.join('\n'), { contentType: 'application/x-ndjson', signal: signal() });
     }

@@ -48,7 +48,8 @@ export const createIntake = ({ calls, projects, client }: { calls: Calls; projec
     const verdictOn = (call: CallDetails): StagingVerdict => stagingOf({ project, call, category: categoryOf(settings.categories, call) }, settings);
     const standing = await calls.stage(project, found.filter((call) => call.status !== 'open'), (call) => STATE_OF[verdictOn(call).act]);
 
-    await beforeStart?.();
+    // With nothing written down, as of a call that was erased, there is nothing to add to.
+    if (standing.size > 0) await beforeStart?.();
 
     const startOne = async (call: CallDetails): Promise<Disposition> => {
       check?.();

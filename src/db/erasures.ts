@@ -59,6 +59,8 @@ export const createErasures = (db: Database) => {
     /** Removes every row about a call and crosses it off, at once. What was spent on it stays in the sums. */
     async eraseRows({ project, callId }: CallKey, id: string, { erased, left }: { erased: Places; left: Places }): Promise<void> {
       const named = await tables();
+      // As a whole: another call's ID may begin with this one's.
+      const quoted = JSON.stringify(callId);
       await db.transaction().execute(async (tx) => {
         await sql`select set_config('app.keep_totals', 'on', true)`.execute(tx);
         const call = await tx.selectFrom('calls').select(['queue_name', 'agent_name', 'origin_number', 'destination_number']).where('project', '=', project).where('call_id', '=', callId).executeTakeFirst();
@@ -70,8 +72,8 @@ export const createErasures = (db: Database) => {
         for (const table of named) await remove(table, sql`delete from ${sql.table(table)} where project = ${project} and call_id = ${callId}`.execute(tx));
         await remove('run_tasks', sql`delete from run_tasks where call_id = ${callId} and split_part(run_id, '.', 1) = ${project}`.execute(tx));
         await remove('run_log', sql`delete from run_log where fields ->> 'callId' = ${callId} and split_part(run_id, '.', 1) = ${project}`.execute(tx));
-        await remove('inbox', sql`delete from inbox where project = ${project} and position(${callId} in body::text) > 0`.execute(tx));
-        await remove('idempotency_keys', sql`delete from idempotency_keys where position(${callId} in response::text) > 0`.execute(tx));
+        await remove('inbox', sql`delete from inbox where project = ${project} and position(${quoted} in body::text) > 0`.execute(tx));
+        await remove('idempotency_keys', sql`delete from idempotency_keys where position(${quoted} in response::text) > 0`.execute(tx));
         for (const [kind, term, ...columns] of [['queue', call?.queue_name, 'queue_name'], ['agent', call?.agent_name, 'agent_name'], ['phone', call?.origin_number, 'origin_number', 'destination_number'], ['phone', call?.destination_number, 'origin_number', 'destination_number']] as const) {
           if (!term) continue;
           const used = columns.map((column) => sql`exists (select from calls where project = ${project} and ${sql.ref(column)} = ${term})`);
