@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { CallsClient } from '../client/calls.ts';
 import type { Intake } from '../client/intake.ts';
+import type { Calls } from '../db/calls.ts';
 import type { GivenCalls } from '../db/given-calls.ts';
 import type { InboxEvent } from '../db/inbox.ts';
 import type { GivenCall, GivenSource } from '../domain/given.ts';
@@ -20,11 +21,13 @@ export const toEvent = (project: string, source: GivenSource, given: GivenCall):
 
 /** Takes a call in that was handed in, as if a window had found it, with what came with it. */
 export const givenDelivery =
-  ({ given, objects, intake, callsClient, pace, log }: { given: GivenCalls; objects: ObjectStore; intake: Intake; callsClient: Pick<CallsClient, 'recordingAvailable'>; pace: Pace; log: Log }): Delivery =>
+  ({ calls, given, objects, intake, callsClient, pace, log }: { calls: Pick<Calls, 'find'>; given: GivenCalls; objects: ObjectStore; intake: Intake; callsClient: Pick<CallsClient, 'recordingAvailable'>; pace: Pace; log: Log }): Delivery =>
   async ({ project, source, body }) => {
     const { details, ...came } = body['given'] as GivenCall;
     const key = { project, callId: details.callId };
     const keep = async (): Promise<void> => {
+      // A call that was erased is not written down again, and neither is what comes with it.
+      if (!(await calls.find(key))) return came.audio && objects.delete(came.audio.key);
       const before = await given.find(key);
       await given.keep(key, came);
       // An upload that another takes the place of, and that nobody has copied yet.

@@ -30,7 +30,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     webex: webexDelivery({ callsClient, scheduleOf, log }),
     amocrm: amoCrmDelivery({ adaptersOf, intake, callsClient, pace: paceOf(config), log }),
   };
-  deliveries['hook'] = deliveries['upload'] = givenDelivery({ given, objects, intake, callsClient, pace: paceOf(config), log });
+  deliveries['hook'] = deliveries['upload'] = givenDelivery({ calls, given, objects, intake, callsClient, pace: paceOf(config), log });
   const relay = startWebhookRelay({ inbox, deliveries, log });
   const publicationRelay = startPublicationRelay({ reviewPublications, callsClient, log });
   const idempotency = createIdempotency(db);
