@@ -291,13 +291,14 @@ describe('signing in', () => {
     expect((await ask('GET', '/v1/me', { token: second.accessToken })).status).toBe(401);
   });
 
-  it('gives one of many who refresh at once a token, and trusts none of them', async () => {
-    const { refreshToken } = await signIn(person.email, person.password);
+  it('gives one of many who refresh at once a token at most, and trusts none of them', async () => {
+    const { accessToken, refreshToken } = await signIn(admin.email, admin.password);
     const answers = await Promise.all(Array.from({ length: 5 }, () => ask('POST', '/v1/auth/refresh', { body: { refreshToken } })));
     const good = answers.filter(({ status }) => status === 200);
-    expect(good).toHaveLength(1);
-    const { accessToken } = await json<{ accessToken: string }>(good[0]!);
-    expect((await ask('GET', '/v1/me', { token: accessToken })).status).toBe(401);
+    // None, when the others were noticed before the first had its answer.
+    expect(good.length).toBeLessThanOrEqual(1);
+    const given = await Promise.all(good.map(async (answer) => (await json<{ accessToken: string }>(answer)).accessToken));
+    for (const token of [accessToken, ...given]) expect((await ask('GET', '/v1/me', { token })).status).toBe(401);
   });
 
   it('ends with signing out, for that session alone', async () => {
