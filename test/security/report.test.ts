@@ -178,6 +178,13 @@ describe('a report without a link', () => {
   });
 });
 
+it('names reviewers to members, not to whoever holds a link', async () => {
+  const { accessToken } = await post('/v1/auth/login', '', admin);
+  await post(`/v1/projects/default/calls/${CALL}/review/override`, accessToken!, { version: 1, expectedRevision: 0, scorePercent: 55, comment: 'Heard it myself.' });
+  const [byLink, byMember] = await Promise.all([ask(link()), ask(REPORT, { cookie: viewerCookie })].map(async (answer) => (await answer).text()));
+  expect([byLink, byMember].map((text) => [text!.includes('Heard it myself.'), text!.includes(`Set by ${admin.email}`)])).toEqual([[true, false], [true, true]]);
+});
+
 it('shows what was said as text, whatever was said, under a policy that runs nothing of it', async () => {
   const { calls, objects } = system.wiring;
   const call = await calls.get(system.key(CALL));

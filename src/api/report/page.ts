@@ -62,30 +62,33 @@ const scoreBox = ({ grading }: EffectiveAnalysis): Html =>
     <span>${grading.total_score_percent === null ? 'not scored' : grading.pass ? 'of 100, passed' : 'of 100, not passed'}</span>
   </div>`;
 
+/** Colleagues see who reviewed a call; whoever was sent a link does not. */
+const reviewer = (by: string, named: boolean): string => (named ? by : 'a reviewer');
+
 /** What people made of an answer, and whether it counts. */
-const remarksOn = ({ review, ai, advisory }: EffectiveAnswer): Html[] => [
-  ...(review ? [html`<p>${review.outcome === 'corrected' ? `Corrected by ${review.by}${ai ? `; the model said: ${VERDICTS[ai.verdict]}` : ''}.` : `Confirmed by ${review.by}.`}${review.comment ? ` ${review.comment}` : ''}</p>`] : []),
+const remarksOn = ({ review, ai, advisory }: EffectiveAnswer, named: boolean): Html[] => [
+  ...(review ? [html`<p>${review.outcome === 'corrected' ? `Corrected by ${reviewer(review.by, named)}${ai ? `; the model said: ${VERDICTS[ai.verdict]}` : ''}.` : `Confirmed by ${reviewer(review.by, named)}.`}${review.comment ? ` ${review.comment}` : ''}</p>`] : []),
   ...(advisory ? [html`<p>Advisory: people and the model agree on this question too little for it to count.</p>`] : []),
 ];
 
-const criterion = (answer: EffectiveAnswer, question: string | undefined): Html => {
+const criterion = (answer: EffectiveAnswer, question: string | undefined, named: boolean): Html => {
   const { criterion: id, verdict, reason, evidence } = answer;
   return html`<div class="criterion">
     <h3><span>${words(id)}</span><span class="verdict ${verdict}">${VERDICTS[verdict]}</span></h3>
     ${question && html`<p class="question">${question}</p>`}
     <p>${reason}</p>
-    ${remarksOn(answer)}
+    ${remarksOn(answer, named)}
     ${evidence.map(({ quote, speaker, startMs, turn }) => html`<blockquote>${quote} <span class="speaker">${words(speaker)}</span> ${at(startMs, turn)}</blockquote>`)}
   </div>`;
 };
 
-const scorecard = (analysis: EffectiveAnalysis): Html => {
+const scorecard = (analysis: EffectiveAnalysis, named: boolean): Html => {
   const questions = new Map(rubricOf(analysis).criteria.map(({ id, question }) => [id, question]));
   const override = analysis.review?.override;
   return html`<section>
     <h2>Scorecard</h2>
-    ${override && html`<p>${override.by} set the score to ${override.score_percent}; the answers add up to ${override.computed_score_percent ?? 'none'}. ${override.comment}</p>`}
-    ${analysis.answers.map((answer) => criterion(answer, questions.get(answer.criterion)))}
+    ${override && html`<p>Set by ${reviewer(override.by, named)}: the score is ${override.score_percent}; the answers add up to ${override.computed_score_percent ?? 'none'}. ${override.comment}</p>`}
+    ${analysis.answers.map((answer) => criterion(answer, questions.get(answer.criterion), named))}
   </section>`;
 };
 
@@ -130,7 +133,7 @@ export const reportPage = (view: ReportView): string => {
       ${remark && html`<section><p>${remark}</p></section>`}
       ${recordingUrl && html`<section class="player"><audio controls preload="metadata" src="${recordingUrl}"></audio></section>`}
       ${analysis && summary(analysis)}
-      ${analysis && scorecard(analysis)}
+      ${analysis && scorecard(analysis, reader !== undefined)}
       ${crm && html`<section><h2>CRM</h2><p>${words(crm.scenario)}: ${words(crm.action)}</p>${list('Why', crm.reasons)}</section>`}
       ${transcript && html`<section><h2>Transcript</h2><ol class="turns">${transcript.turns.map(turn)}</ol></section>`}
       <footer>
