@@ -11,6 +11,8 @@ import { createErasureActivities } from './activities/erasure.ts';
 import { createDeskActivities } from './activities/desk.ts';
 import type { Activities } from './activities/index.ts';
 import { createIngestActivities } from './activities/ingest.ts';
+import { createRescoreActivities } from './activities/rescore.ts';
+import { createPresetTestActivities } from './activities/preset-test.ts';
 import { createProviders } from './activities/providers.ts';
 import { createMessageActivities, type TargetsOf } from './activities/messages.ts';
 import { createMetadataActivities } from './activities/metadata.ts';
@@ -23,7 +25,7 @@ import { createTranscriptionActivities } from './activities/transcription.ts';
 import { createFfmpegAudio } from './adapters/audio/ffmpeg.ts';
 import { createCatalog } from './adapters/catalog/registry.ts';
 import { diarizationChoice, diarizers } from './adapters/diarization/registry.ts';
-import { guardOf } from './adapters/http/guard.ts';
+import { type Guard, guardOf } from './adapters/http/guard.ts';
 import { languageModels, modelChoice } from './adapters/llm/registry.ts';
 import type { ObjectStore } from './adapters/objects/object-store.ts';
 import { createObjectStore } from './adapters/objects/registry.ts';
@@ -39,6 +41,8 @@ import { createErasuresClient, type ErasuresClient } from './client/erasures.ts'
 import { createIntake, type Intake } from './client/intake.ts';
 import { createMessagesClient, type MessagesClient } from './client/messages.ts';
 import { createScheduleOf, createSchedules, type ScheduleOf, type Schedules } from './client/schedules.ts';
+import { createRescoresClient, type RescoresClient } from './client/rescores.ts';
+import { createPresetsClient, type PresetsClient } from './client/presets.ts';
 import { connectTemporal, ensureSearchAttributes } from './client/temporal.ts';
 import { type Config, messagePaceOf, paceOf, projectSettings, publicUrl, withSystem } from './config.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
@@ -58,6 +62,8 @@ import { createInbox, type Inbox } from './db/inbox.ts';
 import { type AgreementRecords, createAgreement } from './db/agreement.ts';
 import { type Database, migrate, openDatabase } from './db/database.ts';
 import { createEffects, type Effects } from './db/effects.ts';
+import { createRescores, type Rescores } from './db/rescores.ts';
+import { createPresetTests, type PresetTests } from './db/preset-tests.ts';
 import { createPresets, type Presets } from './db/presets.ts';
 import { createMessages, type Messages } from './db/messages.ts';
 import { createProjects, type Projects } from './db/projects.ts';
@@ -91,6 +97,11 @@ export interface Wiring {
   reviews: Reviews;
   agreement: AgreementRecords;
   reviewPublications: ReviewPublications;
+  presetTests: PresetTests;
+  rescores: Rescores;
+  rescoresClient: RescoresClient;
+  presetsClient: PresetsClient;
+  guard: Guard;
   accounts: Accounts;
   objects: ObjectStore;
   connectors: Connectors;
@@ -143,6 +154,8 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
     const temporal = await connectTemporal(config, converter);
     await ensureSearchAttributes(temporal);
     const pace = paceOf(config);
+    const presetTests = createPresetTests(db);
+    const rescores = createRescores(db);
     const callsClient = createCallsClient({ client: temporal, calls, pace });
     const costs = createCosts(db, projects.settings);
     const bulkRulings = createBulkRulings(db);
@@ -190,6 +203,11 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       reviews: createReviews(db),
       agreement: createAgreement(db),
       reviewPublications: createReviewPublications(db),
+      presetTests,
+      rescores,
+      rescoresClient: createRescoresClient({ client: temporal, rescores, pace }),
+      presetsClient: createPresetsClient({ client: temporal, presetTests, pace }),
+      guard: guardOf(config),
       accounts,
       objects,
       connectors,
@@ -229,7 +247,7 @@ const targetsFrom =
   });
 
 /** Makes the activities with the adapters that they need. */
-export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, reviews, agreement, reviewPublications, objects, adaptersOf, given, callsClient, bulkRulings, erasures, erasuresClient, intake, budgetRelease, messages, notifiers, targetsOf, publishing }: Wiring): Activities => {
+export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, presetTests, rescores, guard, reviews, agreement, reviewPublications, objects, adaptersOf, given, callsClient, bulkRulings, erasures, erasuresClient, intake, budgetRelease, messages, notifiers, targetsOf, publishing }: Wiring): Activities => {
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
   const providers = createProviders({
@@ -238,9 +256,11 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
     projects,
     registries: { speech: transcribers, diarization: diarizers, model: languageModels },
     installation: { speech: speechChoice(config), diarization: diarizationChoice(config), model: modelChoice(config) },
-    guard: guardOf(config),
+    guard,
   });
+  const audio = createFfmpegAudio(config.FFMPEG_PATH);
   const askModel = createAskModel({ costs, prices });
+  const { rescoreCall, ...rescoreBooks } = createRescoreActivities({ calls, costs, objects, projects, rescores, providers, askModel, crmOf: async (project) => (await adaptersOf(project)).crm });
   const extractFacts = createFactExtraction({ calls, objects, providers, askModel });
   const storeScore = createStoreScore({ calls, reviews, agreement, projects, quality, objects });
   return {
@@ -249,14 +269,17 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
       ...createDeskActivities({ calls, costs, runs, publishing, storeScore }),
       ...createReviewPublishing({ calls, agreement, reviewPublications, storeScore, publishing }),
       ...createIngestActivities({ adaptersOf, calls, runs, intake, release: budgetRelease, client: callsClient }),
+      ...rescoreBooks,
       ...createBulkActivities({ calls, bulkRulings, client: callsClient }),
       ...createErasureActivities({ calls, runs, effects, messages, given, erasures, projects, objects, callNotesFor: async (project) => (await adaptersOf(project)).callNotes, client: erasuresClient }),
       ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), publishing, log }),
     },
     recordings: createRecordingActivities({ adaptersOf, objects, calls, projects, config }),
     llm: {
-      ...createTranscriptionActivities({ calls, costs, objects, given, audio: createFfmpegAudio(config.FFMPEG_PATH), providers, projects, prices }),
+      ...createTranscriptionActivities({ calls, costs, objects, given, audio, providers, projects, prices }),
       ...createAnalysisActivities({ calls, objects, projects, providers, askModel }),
+      rescoreCall,
+      ...createPresetTestActivities({ calls, costs, objects, audio, projects, presets, presetTests, providers, prices, askModel }),
     },
     crm: createCrmActivities({ calls, effects, projects, objects, adaptersOf, extractFacts }),
     messages: createMessageActivities({ messages, notifiers, targetsOf, log }),

@@ -19,6 +19,8 @@ export interface OpenAIOptions {
   ffmpegPath: string;
   /** Without it, the ledger lives in memory. */
   dataFolder?: string;
+  /** The key that it takes instead. */
+  apiKey?: string;
   /** Another server that speaks the API, with what it lacks. Default: OpenAI itself. */
   flavour?: FlavourName;
   /** Transcribes with a local model instead of from the scripts. */
@@ -26,7 +28,7 @@ export interface OpenAIOptions {
 }
 
 /** A stand-in for OpenAI's API, or any server that speaks it: transcription and chat completions. */
-export const startOpenAI = async ({ port = 0, dataFolder, whisper, flavour: name, ...options }: OpenAIOptions): Promise<SandboxServer> => {
+export const startOpenAI = async ({ port = 0, dataFolder, whisper, flavour: name, apiKey = OPENAI_KEY, ...options }: OpenAIOptions): Promise<SandboxServer> => {
   const speech = whisper ? await startWhisperSpeech(whisper) : createScriptedSpeech(options);
   const flavour: Flavour | undefined = name && FLAVOURS[name];
   const server = await startSandboxServer(
@@ -34,7 +36,7 @@ export const startOpenAI = async ({ port = 0, dataFolder, whisper, flavour: name
     (sandbox) => {
       sandbox.app.use('/v1', (request, response, next) => {
         response.set('x-request-id', `req_${randomUUID().replaceAll('-', '')}`);
-        if (flavour?.open || request.get('authorization') === `Bearer ${OPENAI_KEY}`) return next();
+        if (flavour?.open || request.get('authorization') === `Bearer ${apiKey}`) return next();
         refuse(response, 401, 'Incorrect API key provided.', { code: 'invalid_api_key' });
       });
       sandbox.app.get('/v1/models', (_request, response) => {

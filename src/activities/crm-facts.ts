@@ -19,5 +19,6 @@ export type ExtractFacts = (call: CallVersion) => Promise<CheckedFact[]>;
 /** Extracts what the CRM needs from a call, by the preset that it goes by. */
 export const createFactExtraction = ({ calls, objects, providers, askModel }: Dependencies): ExtractFacts => async (call) => {
   const by = await providers.for(call);
-  return extractFactsFrom(askModel, { call, step: 'crm', providers: by, transcript: await readTranscript({ calls, objects }, call) });
+  const { facts } = await extractFactsFrom(askModel, { call, step: 'crm', providers: by, transcript: await readTranscript({ calls, objects }, call) });
+  return facts;
 };

@@ -75,11 +75,12 @@ export const gradeCall = async (askModel: AskModelFunction, { call, step, refere
  * Extracts what the CRM needs from a call: another request on the prompt prefix that the analysis has
  * paid for. Each fact's quote is looked up in the transcript, whoever said it.
  */
-export const extractFactsFrom = async (askModel: AskModelFunction, { call, step, reference, providers, transcript }: Question): Promise<CheckedFact[]> => {
-  const { form } = await askModel({ call, model: providers.model, step, reference, transcript, task: factsTask(), part: 'facts' });
-  return form.slice(0, MOST_FACTS).map(({ name, value, quote }): CheckedFact => {
+export const extractFactsFrom = async (askModel: AskModelFunction, { call, step, reference, providers, transcript }: Question): Promise<{ facts: CheckedFact[]; microUsd: number }> => {
+  const { form, microUsd } = await askModel({ call, model: providers.model, step, reference, transcript, task: factsTask(), part: 'facts' });
+  const facts = form.slice(0, MOST_FACTS).map(({ name, value, quote }): CheckedFact => {
     const found = findQuote(transcript, quote, 'either');
     const fact = { name, value: clean(value, LONGEST_VALUE), quote: clean(quote, LONGEST_QUOTE) };
     return 'evidence' in found ? { ...fact, evidence: found.evidence } : { ...fact, fault: found.fault };
   });
+  return { facts, microUsd };
 };

@@ -1,4 +1,6 @@
 import type { ErasureActivities } from '../domain/erasure.ts';
+import type { RescoreActivities } from '../domain/rescore.ts';
+import type { PresetTestActivities } from '../domain/preset-test.ts';
 import type { BulkActivities } from '../domain/bulk.ts';
 import type {
   CrmActivities,
@@ -13,9 +15,9 @@ import type {
 
 /** The activities by the queue that serves them. */
 export interface Activities extends Record<Queue, object> {
-  workflows: DeskActivities & IngestActivities & BulkActivities & ErasureActivities & PublicationActivities;
+  workflows: DeskActivities & IngestActivities & BulkActivities & ErasureActivities & PublicationActivities & Omit<RescoreActivities, 'rescoreCall'>;
   recordings: RecordingActivities;
-  llm: LlmActivities;
+  llm: LlmActivities & PresetTestActivities & Pick<RescoreActivities, 'rescoreCall'>;
   crm: CrmActivities;
   messages: MessageActivities;
 }

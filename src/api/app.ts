@@ -22,6 +22,8 @@ import { qualityRoutes } from './routes/quality.ts';
 import { messageRoutes } from './routes/messages.ts';
 import { reviewRoutes } from './routes/reviews.ts';
 import { erasureRoutes } from './routes/erasures.ts';
+import { presetRoutes } from './routes/presets.ts';
+import { rescoreRoutes } from './routes/rescores.ts';
 import { runRoutes } from './routes/runs.ts';
 import { scheduleRoutes } from './routes/schedules.ts';
 import { hookRoutes } from './routes/hooks.ts';
@@ -98,6 +100,8 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   reviewRoutes(routes, dependencies);
   versionRoutes(routes, dependencies);
   erasureRoutes(routes, dependencies);
+  presetRoutes(routes, dependencies);
+  rescoreRoutes(routes, dependencies);
   runRoutes(routes, dependencies);
   messageRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);

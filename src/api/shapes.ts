@@ -2,6 +2,8 @@ import { z } from 'zod';
 import { CALL_STATES, RESULTS } from '../domain/call.ts';
 import { BULK_OUTCOMES, MOST_CALLS_AT_ONCE, RULINGS } from '../domain/bulk.ts';
 import { GATES } from '../domain/messages.ts';
+import { PAID_FOR } from '../domain/cost.ts';
+import { PresetBindingShape } from './settings.schema.ts';
 import { STEPS } from '../domain/steps.ts';
 
 /** Shapes that routes share. What goes in is strict: an unknown key is a mistake, and is told. */
@@ -59,6 +61,8 @@ export const VersionShape = z.object({
   version: z.number(),
   runId: z.string().nullable(),
   startedFrom: StepShape,
+  /** As `sales@3`; null before any step has asked. */
+  preset: z.string().nullable(),
   state: StateShape,
   result: z.enum(RESULTS).nullable(),
   reason: z.string().nullable(),
@@ -82,7 +86,7 @@ export const CallDetailShape = CallShape.extend({
   actions: z.array(z.enum(ACTIONS)),
   versions: z.array(VersionShape),
   effects: z.array(z.object({ key: z.string(), effect: z.string(), target: z.string(), class: z.string(), state: z.string(), plannedAt: time, doneAt: time.nullable(), receipt: z.record(z.string(), z.unknown()).nullable() })),
-  costs: z.array(z.object({ version: z.number(), step: StepShape, kind: z.string(), provider: z.string(), model: z.string(), state: z.string(), microUsd: z.number(), at: time })),
+  costs: z.array(z.object({ version: z.number(), step: z.enum(PAID_FOR), kind: z.string(), provider: z.string(), model: z.string(), state: z.string(), microUsd: z.number(), at: time })),
   publication: PublicationShape.nullable(),
   links: z.object({ report: z.string(), transcript: z.string().nullable(), analysis: z.string().nullable(), recording: z.string().nullable(), temporal: z.string().nullable() }),
 });
@@ -97,7 +101,7 @@ export const RejectBody = z.strictObject({ by: person.optional(), reason });
 export const RetryBody = z.strictObject({ by: person.optional(), from: StepShape.optional() });
 export const SkipBody = z.strictObject({ by: person.optional(), step: StepShape });
 export const GiveUpBody = z.strictObject({ by: person.optional(), reason });
-export const ReprocessBody = z.strictObject({ by: person.optional(), from: StepShape.default('recording') });
+export const ReprocessBody = z.strictObject({ by: person.optional(), from: StepShape.default('recording'), /** Of the new version; default: the one that the call's category is bound to. */ preset: PresetBindingShape.optional() });
 
 /** Which calls: these, or those that a filter finds. */
 const bulk = {

@@ -1,6 +1,10 @@
 import type { Connection } from '@temporalio/client';
 import { sql } from 'kysely';
 import { paceOf, type System, SYSTEMS, withSystem } from '../config.ts';
+import { diarizationChoice } from '../adapters/diarization/registry.ts';
+import { modelChoice } from '../adapters/llm/registry.ts';
+import { speechChoice } from '../adapters/stt/registry.ts';
+import { loadPrices } from '../prices.ts';
 import { createPayloadCodec } from '../crypto/payload-codec.ts';
 import { createKeyRing } from '../crypto/key-ring.ts';
 import { createAudit } from '../db/audit.ts';
@@ -25,7 +29,7 @@ const HOUR_MS = 3_600_000;
 
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
-  const { accounts, config, log, db, calls, runs, effects, messages, messagesClient, reportLinks, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, erasures, erasuresClient, intake, budgetRelease, scheduleOf, temporal } = wiring;
+  const { accounts, config, log, db, calls, runs, effects, messages, messagesClient, reportLinks, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, presets, presetTests, presetsClient, rescores, rescoresClient, guard, erasures, erasuresClient, intake, budgetRelease, scheduleOf, temporal } = wiring;
   const deliveries: Record<string, Delivery> = {
     webex: webexDelivery({ callsClient, scheduleOf, log }),
     amocrm: amoCrmDelivery({ adaptersOf, intake, callsClient, pace: paceOf(config), log }),
@@ -63,6 +67,13 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     bulkClient,
     erasures,
     erasuresClient,
+    presets,
+    presetTests,
+    presetsClient,
+    rescores,
+    rescoresClient,
+    guard,
+    prices: { prices: loadPrices(config.PRICES_FILE), installation: { speech: speechChoice(config), diarization: diarizationChoice(config), model: modelChoice(config) } },
     accounts,
     audit: createAudit(db),
     connectors,

@@ -17,6 +17,7 @@ import { AftercallError, messageOf } from '../domain/errors.ts';
 import { GIVEN_PROVIDER } from '../domain/given.ts';
 import { callWorkflowId, publicationWorkflowId } from '../domain/ids.ts';
 import { type Approve, CALL_UPDATES, type GiveUp, type Pace, type ProcessCallInput, PUBLISH_SIGNAL, type PublishCallInput, RECORDING_AVAILABLE_SIGNAL, type Reject, type Retry, type SkipStep } from '../domain/messages.ts';
+import type { PresetRef } from '../domain/preset.ts';
 import { groupOf, type Step } from '../domain/steps.ts';
 import { SEARCH_ATTRIBUTES } from './temporal.ts';
 
@@ -143,7 +144,7 @@ export const createCallsClient = ({ client, calls, pace }: { client: Client; cal
      *
      * @returns `started: false` with the running version when the call has not ended
      */
-    async reprocess(key: CallKey, { from }: { by: string; from: Step }): Promise<{ started: boolean; version: number }> {
+    async reprocess(key: CallKey, { from, preset }: { by: string; from: Step; /** Instead of the one that the call's category is bound to. */ preset?: PresetRef | undefined }): Promise<{ started: boolean; version: number }> {
       const before = await calls.get(key);
       if (!(await closesWithin(hasEnded(before.state) ? CLOSING_PATIENCE_MS : 0, key))) {
         if (!hasEnded(before.state)) return { started: false, version: before.version };
@@ -169,7 +170,9 @@ export const createCallsClient = ({ client, calls, pace }: { client: Client; cal
         if (missing) from = missing === 'recording' ? 'recording' : 'transcription';
       }
       const next: CallVersion = { ...key, version: unbegun ? Math.max(call.version, 1) : call.version + 1 };
-      await calls.openVersion(next, { from, state: 'staged' });
+      await calls.openVersion(next, { from, state: 'staged', preset });
+      // A version that nobody has begun was opened without.
+      if (preset && unbegun) await calls.keepPreset(next, preset);
       const started = await start({ call: next, source: call.source, from, autoProcess: true, mode: 'again', pace });
       return { started, version: next.version };
     },

@@ -1,9 +1,7 @@
 import type { KeyRing } from '../crypto/key-ring.ts';
 import { AftercallError } from '../domain/errors.ts';
-import { connectorContext } from './connectors.ts';
+import { resealAll } from './reseal.ts';
 import type { Database } from './database.ts';
-import { givenContext } from './given-calls.ts';
-import { hookContext } from './hooks.ts';
 
 const CONTEXT = 'encryption_keys';
 const PROOF = 'aftercall';
@@ -61,22 +59,7 @@ export const retireKey = async (db: Database, keyRing: KeyRing, id: string, { hi
       advice: 'Retire it after that. Calls that wait for a person must have ended too.',
     });
   }
-  await db.transaction().execute(async (tx) => {
-    const held = await tx.selectFrom('credentials').select(['name', 'sealed']).where('sealed', 'like', `v1.${id}.%`).forUpdate().execute();
-    for (const { name, sealed } of held) {
-      await tx.updateTable('credentials').set({ sealed: keyRing.sealText(keyRing.openText(sealed, name), name) }).where('name', '=', name).execute();
-    }
-    const anew = (sealed: string, context: string): string => keyRing.sealText(keyRing.openText(sealed, context), context);
-    const under = `v1.${id}.%`;
-    for (const { project, kind, sealed } of await tx.selectFrom('connectors').select(['project', 'kind', 'sealed']).where('sealed', 'like', under).forUpdate().execute()) {
-      await tx.updateTable('connectors').set({ sealed: anew(sealed, connectorContext(project, kind)) }).where('project', '=', project).where('kind', '=', kind).execute();
-    }
-    for (const { id: hook, sealed } of await tx.selectFrom('hooks').select(['id', 'sealed']).where('sealed', 'like', under).forUpdate().execute()) {
-      await tx.updateTable('hooks').set({ sealed: anew(sealed, hookContext(hook)) }).where('id', '=', hook).execute();
-    }
-    for (const { project, call_id: callId, recording_url: link } of await tx.selectFrom('given_calls').select(['project', 'call_id', 'recording_url']).where('recording_url', 'like', under).forUpdate().execute()) {
-      await tx.updateTable('given_calls').set({ recording_url: anew(link!, givenContext({ project, callId })) }).where('project', '=', project).where('call_id', '=', callId).execute();
-    }
-    await tx.updateTable('encryption_keys').set({ retired_at: new Date() }).where('id', '=', id).execute();
-  });
+  // Programs that still hold the key as their first would go on sealing under it: they were restarted long before.
+  await resealAll(db, keyRing);
+  await db.updateTable('encryption_keys').set({ retired_at: new Date() }).where('id', '=', id).execute();
 };

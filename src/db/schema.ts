@@ -14,6 +14,7 @@ import type { GivenAudio, GivenTranscript } from '../domain/given.ts';
 import type { ExecutionReport } from '../domain/report.ts';
 import type { ProjectSettings } from '../domain/settings.ts';
 import type { PresetTestResult } from '../domain/preset-test.ts';
+import type { RescoredCall, RescoreForecast, RescoreState } from '../domain/rescore.ts';
 import type { PresetSettings } from '../domain/preset.ts';
 import type { AdvisoryQuestion, PersonVerdict, ReviewAct, ReviewKind } from '../domain/review.ts';
 import type { Step } from '../domain/steps.ts';
@@ -36,6 +37,8 @@ export interface Schema {
   presets: PresetsTable;
   preset_versions: PresetVersionsTable;
   preset_tests: PresetTestsTable;
+  rescores: RescoresTable;
+  rescore_calls: RescoreCallsTable;
   effects: EffectsTable;
   messages: MessagesTable;
   publications: PublicationsTable;
@@ -342,6 +345,41 @@ export interface PublicationsTable {
   score_percent: number | null;
   version: number;
   published_at: DefaultedTimestamp;
+}
+
+/** A shadow run of a preset over stored calls. */
+export interface RescoresTable {
+  project: string;
+  id: string;
+  preset_id: string;
+  preset_version: number;
+  /** Whether the CRM's facts are extracted anew and decided on. */
+  facts: boolean;
+  state: RescoreState;
+  reason: string | null;
+  /** What was bound to each category when it began. */
+  bindings: Json<Record<string, string>>;
+  forecast: Json<RescoreForecast>;
+  created_at: CreatedAt;
+  created_by: string;
+  ended_at: NullableTimestamp;
+  /** Categories that its preset was bound to by its result. */
+  promoted_to: NullableJson<string[]>;
+  promoted_by: string | null;
+  promoted_at: NullableTimestamp;
+}
+
+export interface RescoreCallsTable {
+  project: string;
+  rescore_id: string;
+  seq: number;
+  call_id: string;
+  version: number;
+  /** Graded by the old preset once more, too. */
+  sampled: boolean;
+  state: 'waiting' | 'done' | 'failed';
+  result: NullableJson<RescoredCall>;
+  error: NullableJson<{ code: string; message: string; advice: string }>;
 }
 
 export interface CostsTable {

@@ -21,6 +21,10 @@ export const scheduleId = (project: string, source: string): string => `ingest/$
 /** @param bulkId a hash, made of nothing that is personal */
 export const bulkWorkflowId = (project: string, bulkId: string): string => `bulk/${project}/${bulkId}`;
 
+export const presetTestWorkflowId = (project: string, testId: string): string => `preset-test/${project}/${testId}`;
+
+export const rescoreWorkflowId = (project: string, rescoreId: string): string => `rescore/${project}/${rescoreId}`;
+
 /** Temporal appends the scheduled time to it for each run. */
 export const ingestWorkflowId = (project: string, source: string): string => `ingest/${project}/${source}`;
 

@@ -12,6 +12,8 @@ import {
 import type { BulkActivities } from '../domain/bulk.ts';
 import type { ErasureActivities } from '../domain/erasure.ts';
 import type { Pace } from '../domain/messages.ts';
+import type { RescoreActivities } from '../domain/rescore.ts';
+import type { PresetTestActivities } from '../domain/preset-test.ts';
 
 /**
  * The activities with their timeouts and retries.
@@ -112,3 +114,33 @@ export const erasureActivities = (pace: Pace): ErasureActivities =>
     // What has to be erased is tried until it is: a CRM or a store that is down comes back.
     retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: '10m' },
   });
+
+export const presetTestActivities = (pace: Pace): PresetTestActivities => {
+  const retry = { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: pace.maxRetryMs };
+  const { runPresetTest } = proxyActivities<PresetTestActivities>({
+    taskQueue: queueName('llm'),
+    // Hearing and grading one after the other, each with the limit that it has as a step.
+    startToCloseTimeout: '50m',
+    scheduleToCloseTimeout: '6h',
+    heartbeatTimeout: pace.heartbeatTimeoutMs,
+    retry: { ...retry, maximumAttempts: pace.attempts },
+    summary: 'try the preset',
+  });
+  const { failPresetTest } = proxyActivities<PresetTestActivities>({ taskQueue: queueName('llm'), startToCloseTimeout: '1m', retry, summary: 'write down why not' });
+  return { runPresetTest, failPresetTest };
+};
+
+export const rescoreActivities = (pace: Pace): RescoreActivities => {
+  const retry = { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: pace.maxRetryMs };
+  const { rescoreCall } = proxyActivities<RescoreActivities>({
+    taskQueue: queueName('llm'),
+    // Up to four model requests, of which two may have to be repaired.
+    startToCloseTimeout: '50m',
+    scheduleToCloseTimeout: '6h',
+    heartbeatTimeout: pace.heartbeatTimeoutMs,
+    retry: { ...retry, maximumAttempts: pace.attempts },
+    summary: 'grade by the other preset',
+  });
+  const { nextRescoreCalls, failRescoreCall, setRescoreState } = proxyActivities<RescoreActivities>({ taskQueue: queueName('workflows'), startToCloseTimeout: '1m', retry, summary: 'keep the run\'s books' });
+  return { rescoreCall, nextRescoreCalls, failRescoreCall, setRescoreState };
+};

@@ -138,6 +138,24 @@ const ACCESS: Record<string, 'public' | 'signed_in' | 'project_viewer' | 'projec
   'post /v1/projects/:project/erasures': 'project_admin',
   'get /v1/projects/:project/erasures': 'project_admin',
   'get /v1/projects/:project/erasures/:erasureId': 'project_admin',
+  'get /v1/projects/:project/starter-presets': 'project_viewer',
+  'get /v1/projects/:project/presets': 'project_viewer',
+  'post /v1/projects/:project/presets': 'project_admin',
+  'get /v1/projects/:project/presets/:presetId': 'project_viewer',
+  'delete /v1/projects/:project/presets/:presetId': 'project_admin',
+  'get /v1/projects/:project/presets/:presetId/versions': 'project_viewer',
+  'post /v1/projects/:project/presets/:presetId/versions': 'project_admin',
+  'post /v1/projects/:project/preset-tests': 'project_admin',
+  'get /v1/projects/:project/preset-tests/:testId': 'project_viewer',
+  'post /v1/projects/:project/rescores/forecast': 'project_admin',
+  'post /v1/projects/:project/rescores': 'project_admin',
+  'get /v1/projects/:project/rescores': 'project_viewer',
+  'get /v1/projects/:project/rescores/:rescoreId': 'project_viewer',
+  'get /v1/projects/:project/rescores/:rescoreId/calls': 'project_viewer',
+  'post /v1/projects/:project/rescores/:rescoreId/pause': 'project_admin',
+  'post /v1/projects/:project/rescores/:rescoreId/resume': 'project_admin',
+  'post /v1/projects/:project/rescores/:rescoreId/cancel': 'project_admin',
+  'post /v1/projects/:project/rescores/:rescoreId/promote': 'project_admin',
   'get /v1/projects/:project/costs': 'project_viewer',
   'get /v1/projects/:project/quality': 'project_viewer',
   'get /v1/projects/:project/quality/criteria': 'project_viewer',
@@ -178,7 +196,7 @@ const VERDICTS: Record<(typeof ACCESS)[string], Record<string, 'in' | 401 | 403 
 };
 
 /** Somewhere that is not there: whoever is let in gets an error of the handler's, and nothing happens. */
-const NOWHERE: Record<string, string> = { project: 'default', callId: 'no-such-call', runId: 'no-such-run', messageId: 'no-such-message', effectKey: 'no-such-effect', userId: '00000000-0000-4000-8000-000000000000', tokenId: 'no-such-token', bulkId: 'none', erasureId: 'none', version: '1', hookId: 'no-such-hook', kind: 'webex', source: 'webex' };
+const NOWHERE: Record<string, string> = { project: 'default', callId: 'no-such-call', runId: 'no-such-run', presetId: 'no-such-preset', testId: 'no-such-test', rescoreId: 'no-such-run', messageId: 'no-such-message', effectKey: 'no-such-effect', userId: '00000000-0000-4000-8000-000000000000', tokenId: 'no-such-token', bulkId: 'none', erasureId: 'none', version: '1', hookId: 'no-such-hook', kind: 'webex', source: 'webex' };
 const TURNED_AWAY = /This needs|There is no project default that you belong to/;
 
 describe('who may use a route', () => {

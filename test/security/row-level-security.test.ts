@@ -57,6 +57,8 @@ describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('on
         await db.insertInto('erasures').values({ project, id: 'erasure', kind: 'call', subject_key: 'k', subject_hash: 'h', requested_by: 'x', calls: 1 }).execute();
         await db.insertInto('erasure_calls').values({ project, erasure_id: 'erasure', call_id: 'c' }).execute();
         await db.insertInto('erased_calls').values({ project, call_hash: 'h' }).execute();
+        await db.insertInto('rescores').values({ project, id: 'r', preset_id: 'p', preset_version: 1, facts: false, state: 'running', bindings: '{}', forecast: '{}', created_by: 'x' }).execute();
+        await db.insertInto('rescore_calls').values({ project, rescore_id: 'r', seq: 1, call_id: `call-of-${project}`, version: 1, sampled: false, state: 'waiting' }).execute();
         await db.insertInto('spending').values({ project, day: '2026-01-01' }).execute();
         await db.insertInto('connectors').values({ project, kind: 'webex', settings: '{}', sealed: 'x', updated_by: 'x' }).execute();
         await db.insertInto('hooks').values({ id: `hook-${project}`, project, name: 'n', sealed: 'x', created_by: 'x' }).execute();

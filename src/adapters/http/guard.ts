@@ -14,8 +14,8 @@ export type Fetch = (url: URL, init: FetchInit) => Promise<Response>;
 export interface FetchInit {
   method: string;
   headers: Record<string, string>;
-  /** A `Blob` is read while it is sent. */
-  body?: string | Blob | undefined;
+  /** A `Blob` or a stream is read while it is sent. */
+  body?: string | Blob | ReadableStream<Uint8Array> | undefined;
   signal: AbortSignal;
 }
 
@@ -148,9 +148,14 @@ export const fetchThrough =
     if (input instanceof Request) throw new TypeError('Give the address and what to send apart.');
     // A form becomes what it is sent as, with its boundary.
     const { headers, body } = init?.body instanceof FormData ? await formOf(init) : { headers: new Headers(init?.headers), body: init?.body };
-    if (body !== undefined && body !== null && typeof body !== 'string' && !(body instanceof Blob)) throw new TypeError('Only text, files and forms can be sent through the guard.');
+    if (body !== undefined && body !== null && typeof body !== 'string' && !(body instanceof Blob) && !isStream(body)) throw new TypeError('Only text, files, forms and streams can be sent through the guard.');
     return guard.fetch(guard.parse(input.toString()), { method: init?.method ?? 'GET', headers: Object.fromEntries(headers), body: body ?? undefined, signal: init?.signal ?? new AbortController().signal });
   };
+
+/** Of what is streamed, nobody knows it beforehand: it goes in chunks. */
+const lengthOf = (body: FetchInit['body']): { 'content-length'?: number } => (body === undefined || isStream(body) ? {} : { 'content-length': typeof body === 'string' ? Buffer.byteLength(body) : body.size });
+
+const isStream = (body: unknown): body is ReadableStream<Uint8Array> => typeof body === 'object' && body !== null && 'getReader' in body;
 
 const formOf = async ({ headers: given, body: form }: RequestInit): Promise<{ headers: Headers; body: Blob }> => {
   const sent = new Response(form);
@@ -209,7 +214,7 @@ const exchange = (url: URL, { method, headers, body, signal }: FetchInit, addres
     const options: RequestOptions = {
       method,
       // A compressed body could not be continued from an offset, nor its size be known.
-      headers: { 'accept-encoding': 'identity', 'user-agent': 'aftercall', ...headers, ...(body === undefined ? {} : { 'content-length': typeof body === 'string' ? Buffer.byteLength(body) : body.size }) },
+      headers: { 'accept-encoding': 'identity', 'user-agent': 'aftercall', ...headers, ...lengthOf(body) },
       agent: false,
       signal,
       lookup: (_name, { all }, callback) => {
@@ -230,8 +235,9 @@ const exchange = (url: URL, { method, headers, body, signal }: FetchInit, addres
         reject(error);
       }
     });
-    if (body instanceof Blob) pipeline(Readable.fromWeb(body.stream()), request).catch((error: unknown) => request.destroy(error instanceof Error ? error : undefined));
-    else request.end(body);
+    const stream = body instanceof Blob ? body.stream() : isStream(body) ? body : undefined;
+    if (stream) pipeline(Readable.from(stream as AsyncIterable<Uint8Array>), request).catch((error: unknown) => request.destroy(error instanceof Error ? error : undefined));
+    else request.end(body as string | undefined);
   });
 
 /** A look-up cannot be cancelled, but nobody has to wait for it. */

@@ -5,6 +5,7 @@ import { AftercallError } from '../../domain/errors.ts';
 import { type CallKey, hasEnded } from '../../domain/call.ts';
 import { toSrt, toWebVtt } from '../../domain/captions.ts';
 import { callWorkflowId } from '../../domain/ids.ts';
+import { parseBinding, presetStamp } from '../../domain/preset.ts';
 import type { Step } from '../../domain/steps.ts';
 import { withSpeakers } from '../../domain/review.ts';
 import type { CallRow, VersionRow } from '../../db/calls.ts';
@@ -42,7 +43,7 @@ const MOST_MESSAGES = 100;
 
 const ListQuery = z.strictObject({ ...Paging, state: z.union([StateShape, z.array(StateShape).max(10)]).optional(), ...CallFilterFields });
 
-export const callRoutes = (route: RouteTable, { calls, effects, messages, costs, reviewPublications, objects, projects, callsClient, config }: ApiDependencies): void => {
+export const callRoutes = (route: RouteTable, { calls, effects, messages, costs, reviewPublications, objects, presets, projects, callsClient, config }: ApiDependencies): void => {
   route.get('/v1/projects/:project/calls', { access: 'project_viewer', summary: 'Calls, newest first', tag: TAG, params: ProjectParams, query: ListQuery, returns: CallListShape }, async ({ params: { project }, query }) => {
     await projects.settings(project);
     const rows = await calls.list(
@@ -116,7 +117,7 @@ export const callRoutes = (route: RouteTable, { calls, effects, messages, costs,
   const audited = (what: string) => ({
     action: `calls.${what}`,
     target: ({ params }: { params: CallKey }) => params.callId,
-    details: ({ from, step, by }: { from?: Step | undefined; step?: Step | undefined; by?: string | undefined }) => ({ ...(from ? { from } : {}), ...(step ? { step } : {}), ...(by ? { onBehalfOf: by } : {}) }),
+    details: ({ from, step, by, preset }: { from?: Step | undefined; step?: Step | undefined; by?: string | undefined; preset?: string | undefined }) => ({ ...(preset ? { preset } : {}), ...(from ? { from } : {}), ...(step ? { step } : {}), ...(by ? { onBehalfOf: by } : {}) }),
   });
   route.post(`${CALL}/approve`, { ...action, audit: audited('approve'), summary: 'Let a call go on that waits for approval', body: ApproveBody }, async ({ params, body: { by, note }, principal, requestId }) => {
     await callsClient.approve(params, { by: actorOf(principal, by), ...(note ? { note } : {}) }, requestId);
@@ -140,7 +141,7 @@ export const callRoutes = (route: RouteTable, { calls, effects, messages, costs,
   });
   route.post(`${CALL}/reprocess`, { ...action, audit: audited('reprocess'), summary: 'Run an ended call again as a new version, from a step on', body: ReprocessBody, returns: ReprocessedShape, status: 202 }, async ({ params, body, principal }) => ({
     callId: params.callId,
-    ...(await callsClient.reprocess(params, { ...body, by: actorOf(principal, body.by) })),
+    ...(await callsClient.reprocess(params, { from: body.from, by: actorOf(principal, body.by), preset: body.preset === undefined ? undefined : await presets.choose(params.project, parseBinding(body.preset)!) })),
   }));
 };
 
@@ -179,6 +180,7 @@ export const versionView = (version: VersionRow) => ({
   version: version.version,
   runId: version.runId,
   startedFrom: version.startedFrom,
+  preset: version.preset && presetStamp(version.preset),
   state: version.state,
   result: version.result,
   reason: version.reason,

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { messageOf } from '../../domain/errors.ts';
+import { parseBinding } from '../../domain/preset.ts';
 import type { ApiDependencies } from '../dependencies.ts';
 import type { RouteTable } from '../route.ts';
 import { SettingsChange, SettingsShape } from '../settings.schema.ts';
@@ -9,7 +10,7 @@ const TAG = 'Projects';
 const PATH = '/v1/projects/:project/settings';
 const ViewShape = z.object({ settings: SettingsShape, /** Names of those that were set here; the others are the installation's. */ changed: z.array(z.string()) });
 
-export const settingsRoutes = (route: RouteTable, { projects, budgetRelease, log }: ApiDependencies): void => {
+export const settingsRoutes = (route: RouteTable, { presets, projects, budgetRelease, log }: ApiDependencies): void => {
   const view = async (project: string): Promise<z.input<typeof ViewShape>> => ({ settings: await projects.settings(project), changed: Object.keys(await projects.storedSettings(project)).toSorted() });
 
   route.get(PATH, { access: 'project_viewer', summary: "The project's settings as they hold, and which were set here", tag: TAG, params: ProjectParams, returns: ViewShape }, async ({ params }) => view(params.project));
@@ -18,6 +19,7 @@ export const settingsRoutes = (route: RouteTable, { projects, budgetRelease, log
     // Values may be names and numbers of people: the log keeps which settings were changed.
     { access: 'project_admin', audit: { action: 'settings.change', target: ({ params }) => params.project, details: (changes) => ({ settings: Object.keys(changes).toSorted() }) }, summary: 'Change some settings; null gives one back to the installation', tag: TAG, params: ProjectParams, body: SettingsChange, returns: ViewShape },
     async ({ params: { project }, body }) => {
+      for (const binding of Object.values(body.presets ?? {})) await presets.choose(project, parseBinding(binding)!);
       await projects.changeSettings(project, body);
       // Hundreds of calls may wait; whoever raised the limit need not.
       if (body.dailyBudgetMicroUsd !== undefined || body.callBudgetMicroUsd !== undefined) {

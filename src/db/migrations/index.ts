@@ -12,6 +12,7 @@ import * as reviews from './0010-reviews.ts';
 import * as retention from './0012-retention.ts';
 import * as quality from './0013-quality.ts';
 import * as settings from './0014-settings.ts';
+import * as rescores from './0011-rescores.ts';
 
 /** In order. A migration that has shipped is never edited; a change is a new one. */
 export const MIGRATIONS: Record<string, Migration> = {
@@ -26,6 +27,7 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0009-staging': staging,
   '0010-reviews': reviews,
   '0012-retention': retention,
+  '0011-rescores': rescores,
   '0013-quality': quality,
   '0014-settings': settings,
 };
