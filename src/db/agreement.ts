@@ -8,6 +8,8 @@ export interface AgreementFilter {
   /** `id@version`. */
   rubric?: string;
   model?: string;
+  /** As it is stamped on an analysis: `<preset>@<version>`. */
+  preset?: string;
   /** When the reviews were made. */
   from?: Date;
   to?: Date;
@@ -33,7 +35,7 @@ export const createAgreement = (db: Database) => {
    * An answer counts once, also when its analysis was taken over by later versions. Only people's count: a
    * machine's opinion of a machine is no measure.
    */
-  const pairs = async ({ project, rubric, model, from, to }: AgreementFilter): Promise<{ rubric: string; criterion: string; optional: boolean; pair: AnswerPair; n: number }[]> => {
+  const pairs = async ({ project, rubric, model, preset, from, to }: AgreementFilter): Promise<{ rubric: string; criterion: string; optional: boolean; pair: AnswerPair; n: number }[]> => {
     const { rows } = await sql<{ rubric: string; criterion: string; optional: boolean; person: string; claimed: string; n: number }>`
       with reviewed as (
         select distinct call_id, analysis_version from reviews
@@ -53,6 +55,7 @@ export const createAgreement = (db: Database) => {
       select stamps ->> 'rubric' as rubric, criterion, jsonb_exists(stamps -> 'optional', criterion) as optional, person, claimed, count(*)::int as n from standing
       where by_kind = 'user' and claimed is not null
         ${model === undefined ? sql`` : sql`and stamps ->> 'model' = ${model}`}
+        ${preset === undefined ? sql`` : sql`and stamps ->> 'preset' = ${preset}`}
         ${from === undefined ? sql`` : sql`and at >= ${from.toISOString()}::timestamptz`}
         ${to === undefined ? sql`` : sql`and at < ${to.toISOString()}::timestamptz`}
       group by 1, 2, 3, 4, 5 order by 1, 2`.execute(db);

@@ -34,7 +34,7 @@ const anAnalysis = (callId: string, summary = 's'): Analysis => {
     issues_detected: [],
     recommendations: [],
     answers,
-    versions: { prompt: '1', rubric: 'service-call@1', model: 'm', provider: 'p' },
+    versions: { prompt: '1', preset: 'p-1@2', rubric: 'service-call@1', model: 'm', provider: 'p' },
     usage: { kind: 'llm', inputTokens: 1, cachedInputTokens: 0, outputTokens: 1 },
     cost_micro_usd: 1,
     rubric: DEFAULT_RUBRIC,
@@ -232,7 +232,8 @@ describe.each(['PGlite', 'PostgreSQL'] as const)('reviews on %s', (engine) => {
     it('can be asked for by rubric, model and time, and shows nobody another project’s', async () => {
       expect(await of('needs', { rubric: 'service-call@2' })).toBeUndefined();
       expect(await of('needs', { model: 'another' })).toBeUndefined();
-      expect((await of('needs', { rubric: 'service-call@1', model: 'm', from: new Date(Date.now() - 60_000), to: new Date(Date.now() + 60_000) }))!.agreement.n).toBe(2);
+      expect(await of('needs', { preset: 'p-1@1' })).toBeUndefined();
+      expect((await of('needs', { rubric: 'service-call@1', model: 'm', preset: 'p-1@2', from: new Date(Date.now() - 60_000), to: new Date(Date.now() + 60_000) }))!.agreement.n).toBe(2);
       expect(await of('needs', { from: new Date(Date.now() + 60_000) })).toBeUndefined();
       expect((await agreement.list({ project: 'default' })).every(({ agreement: { n } }) => n === 0)).toBe(true);
     });

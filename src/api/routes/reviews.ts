@@ -73,6 +73,7 @@ const AgreementShape = z.object({
 const AgreementQuery = z.strictObject({
   rubric: z.string().max(200).optional(),
   model: z.string().max(200).optional(),
+  preset: z.string().max(200).optional(),
   from: z.iso.datetime({ offset: true }).optional(),
   to: z.iso.datetime({ offset: true }).optional(),
 });
@@ -149,6 +150,7 @@ export const reviewRoutes = (route: RouteTable, { calls, reviews, agreement, rev
       project: params.project,
       ...(query.rubric ? { rubric: query.rubric } : {}),
       ...(query.model ? { model: query.model } : {}),
+      ...(query.preset ? { preset: query.preset } : {}),
       ...(query.from ? { from: new Date(query.from) } : {}),
       ...(query.to ? { to: new Date(query.to) } : {}),
     });
