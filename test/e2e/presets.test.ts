@@ -134,14 +134,14 @@ describe('a call', () => {
     expect(call.versions[0]).toMatchObject({ preset: 'sales@4' });
     expect(await ask('GET', `/calls/${GOOD}/analysis`)).toMatchObject({ versions: { preset: 'sales@4', rubric: 'sales@4' } });
     const [bySecond, byThird] = await billedAt(second, third);
-    // Two channels, the analysis, the facts; nobody else was asked for any of it.
-    expect([bySecond, byThird]).toEqual([4, 0]);
+    // Two channels and the analysis; nobody else was asked for any of it. The first run has acted in the CRM.
+    expect([bySecond, byThird]).toEqual([3, 0]);
 
     // Another preset for one run, whatever is bound.
     await ask('POST', `/calls/${GOOD}/reprocess`, { from: 'analysis', preset: 'others@1' });
     await system.until(GOOD, 'completed');
     expect(await ask('GET', `/calls/${GOOD}/analysis`)).toMatchObject({ versions: { preset: 'others@1' } });
-    expect(await billedAt(second)).toEqual([4]);
+    expect(await billedAt(second)).toEqual([3]);
     expect((await ledgerOf(third)).every(({ kind }) => kind === 'completion')).toBe(true);
   });
 
