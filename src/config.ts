@@ -187,11 +187,11 @@ export const SETTINGS = {
   OUTBOUND_ONLY: setting(hosts, { group: 'Outbound', about: 'On-premise mode: the only hosts that may be reached at all, in the same form. Every address in these settings has to be among them.', optional: true }),
   TELEGRAM_BASE_URL: setting(url, { group: 'Outbound', about: 'Telegram Bot API, or a server of your own that speaks it (which OUTBOUND_ALLOW has to name).', default: 'https://api.telegram.org' }),
 
-  TELEGRAM_BOT_TOKEN: setting(z.string().regex(/^\d+:[\w-]+$/, 'must be digits, a colon and letters, as @BotFather shows it'), { group: 'Messages', about: 'Bot that messages of all projects are sent by. Without it, none are.', optional: true, secret: true }),
+  TELEGRAM_BOT_TOKEN: setting(z.string().regex(/^\d+:[\w-]+$/, 'must be digits, a colon and letters, as @BotFather shows it'), { group: 'Telegram', about: 'Bot that the messages of the project `default` are sent by; other projects connect bots of their own.', optional: true, secret: true }),
   TELEGRAM_RUNS_CHAT: setting(chat, { group: 'Messages', about: 'Chat that is told when a run has found new calls and its report is written.', optional: true }),
   TELEGRAM_ALERTS_CHAT: setting(chat, { group: 'Messages', about: 'Chat that is told of low scores.', optional: true }),
-  WEBHOOK_URL: setting(url, { group: 'Messages', about: 'Where events are posted, signed as Standard Webhooks says.', optional: true }),
-  WEBHOOK_SECRETS: setting(webhookSecrets, { group: 'Messages', about: 'What they are signed with: `whsec_…`, and the one before while it is being replaced.', optional: true, secret: true }),
+  WEBHOOK_URL: setting(url, { group: 'Outgoing webhook', about: 'Where events of the project `default` are posted, signed as Standard Webhooks says.', optional: true }),
+  WEBHOOK_SECRETS: setting(webhookSecrets, { group: 'Outgoing webhook', about: 'What they are signed with: `whsec_…`, and the one before while it is being replaced.', optional: true, secret: true }),
   MESSAGE_ATTEMPTS: setting(whole, { group: 'Messages', about: 'Tries of a message before it counts as failed and waits for a person.', default: '12' }),
   MESSAGE_FIRST_RETRY: setting(someTime, { group: 'Messages', about: 'Wait before the second try; four times as long from try to try.', default: '5s' }),
   MESSAGE_MAX_RETRY: setting(someTime, { group: 'Messages', about: 'Longest wait between tries, unless the target asks for more.', default: '8h' }),
@@ -290,10 +290,13 @@ export const SYSTEMS = {
   webex: { group: 'Webex Contact Center', needs: ['WEBEX_BASE_URL', 'WEBEX_CLIENT_ID', 'WEBEX_CLIENT_SECRET', 'WEBEX_REFRESH_TOKEN'] },
   amocrm: { group: 'amoCRM / Kommo', needs: ['AMOCRM_BASE_URL', 'AMOCRM_CLIENT_ID', 'AMOCRM_CLIENT_SECRET', 'AMOCRM_REFRESH_TOKEN', 'AMOCRM_REDIRECT_URI'] },
   salesforce: { group: 'Salesforce', needs: ['SFDC_URL', 'SFDC_CLIENT_ID'] },
+  telegram: { group: 'Telegram', needs: ['TELEGRAM_BOT_TOKEN'] },
+  /** Events are never sent unsigned. */
+  webhook: { group: 'Outgoing webhook', needs: ['WEBHOOK_URL', 'WEBHOOK_SECRETS'] },
 } as const satisfies Record<string, { group: string; needs: SettingName[] }>;
 
 export type System = keyof typeof SYSTEMS;
-type Complete<S extends System> = Config & { [K in (typeof SYSTEMS)[S]['needs'][number]]: string };
+type Complete<S extends System> = Config & { [K in (typeof SYSTEMS)[S]['needs'][number]]: NonNullable<Config[K]> };
 
 /** Names of a system's settings. */
 export const settingsOf = (system: System): SettingName[] => (Object.keys(SETTINGS) as SettingName[]).filter((name) => SETTINGS[name].group === SYSTEMS[system].group);
@@ -347,7 +350,6 @@ const crossChecks = (config: Partial<Config>): string[] => {
   if (config.DIARIZATION_PROVIDER && !config.DIARIZATION_API_KEY) problems.push(`DIARIZATION_API_KEY is not set, but DIARIZATION_PROVIDER is ${config.DIARIZATION_PROVIDER}.`);
   problems.push(...unreachable(config));
   for (const name of ['TELEGRAM_RUNS_CHAT', 'TELEGRAM_ALERTS_CHAT'] as const) if (config[name] && !config.TELEGRAM_BOT_TOKEN) problems.push(`TELEGRAM_BOT_TOKEN is not set, but ${name} is. ${SETTINGS.TELEGRAM_BOT_TOKEN.about}`);
-  if (Boolean(config.WEBHOOK_URL) !== Boolean(config.WEBHOOK_SECRETS)) problems.push('WEBHOOK_URL and WEBHOOK_SECRETS go together: events are never sent unsigned.');
   const unknown = (config.WORKER_QUEUES ?? '').split(',').map((name) => name.trim()).filter((name) => name !== '' && !(QUEUES as readonly string[]).includes(name));
   if (unknown.length > 0) problems.push(`WORKER_QUEUES names ${unknown.map((name) => `"${name}"`).join(', ')}, but there are only ${QUEUES.join(', ')}.`);
   try {

@@ -170,7 +170,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
     const messages = createMessages(db);
     const messagesClient = createMessagesClient({ client: temporal, pace: messagePaceOf(config) });
     const notifiers = createNotifiers(config);
-    const targetsOf = targetsFrom(config);
+    const targetsOf = targetsFrom(adaptersOf);
     const reportLinks = createReportLinks({ keyRing, publicUrl: publicUrl(config), ttlMs: config.REPORT_LINK_TTL });
     return {
       config,
@@ -238,13 +238,15 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
   }
 };
 
-/** Telegram's bot serves every project, each with chats of its own; the webhook of the settings is the default project's. */
+/** Where a project's messages go: to what it has connected itself, or the installation for the project `default`. */
 const targetsFrom =
-  (config: Config): TargetsOf =>
-  async (project) => ({
-    ...(config.TELEGRAM_BOT_TOKEN ? { telegram: { botToken: config.TELEGRAM_BOT_TOKEN } } : {}),
-    ...(config.WEBHOOK_URL && config.WEBHOOK_SECRETS && project === DEFAULT_PROJECT ? { webhook: { url: config.WEBHOOK_URL, secrets: config.WEBHOOK_SECRETS } } : {}),
-  });
+  (adaptersOf: AdaptersOf): TargetsOf =>
+  async (project) => {
+    const { systems } = await adaptersOf(project);
+    const telegram = systems.find('telegram')?.telegram;
+    const webhook = systems.find('webhook')?.webhook;
+    return { ...(telegram ? { telegram } : {}), ...(webhook ? { webhook } : {}) };
+  };
 
 /** Makes the activities with the adapters that they need. */
 export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, presetTests, rescores, guard, reviews, agreement, reviewPublications, objects, adaptersOf, given, callsClient, bulkRulings, erasures, erasuresClient, intake, budgetRelease, messages, notifiers, targetsOf, publishing }: Wiring): Activities => {

@@ -11,7 +11,7 @@ export const TELEGRAM_BOT = {
 const MAX_TEXT = 4_096;
 
 /**
- * A stand-in for Telegram's Bot API: `sendMessage` and `editMessageText`.
+ * A stand-in for Telegram's Bot API: `getMe`, `sendMessage` and `editMessageText`.
  *
  * Sent messages are in the ledger as `message_sent`, with the text as people see it, and changes of them as `message_edited`. A fault that it acts out itself:
  * `too_many` with `retryAfter` in seconds.
@@ -22,6 +22,10 @@ export const startTelegram = ({ port = 0, dataFolder }: { port?: number; dataFol
     ({ app, record, ledger }) => {
       const chats: Record<string, string> = TELEGRAM_BOT.chats;
       const answer = (messageId: number, chat: string, text: string) => ({ ok: true, result: { message_id: messageId, date: Math.floor(Date.now() / 1_000), chat: { id: Number(chat), type: chat.startsWith('-100') ? 'supergroup' : 'private' }, text } });
+      app.get('/bot:token/getMe', (request, response) => {
+        if (request.params.token !== TELEGRAM_BOT.token) return refuse(response, 401, 'Unauthorized');
+        response.json({ ok: true, result: { id: 100_000_001, is_bot: true, first_name: 'Sandbox', username: 'sandbox_bot' } });
+      });
       app.post('/bot:token/:method', express.json({ limit: '1mb' }), (request, response, next) => {
         const { method } = request.params;
         if (method !== 'sendMessage' && method !== 'editMessageText') return next();

@@ -110,10 +110,11 @@ export const runCompleted = (report: ExecutionReport): Content => {
     event: 'run.completed',
     title: `${report.newTasks} new ${report.newTasks === 1 ? 'call' : 'calls'}, ${report.processedSuccessfully} processed`,
     lines: [
-      `${report.source}, ${report.windowFrom.slice(0, 16).replace('T', ' ')} to ${report.windowTo.slice(0, 16).replace('T', ' ')} UTC`,
+      `${report.project}, ${report.source}: ${report.windowFrom.slice(0, 16).replace('T', ' ')} to ${report.windowTo.slice(0, 16).replace('T', ' ')} UTC`,
       [...count('need attention', report.needsAttention), ...count('failed', report.failed), ...count('await approval', report.awaitingApproval), ...count('still in progress', report.inProgress)].join(', ') || 'Nothing waits for anybody.',
       `Transcripts: ${report.transcriptsCollected}, graded: ${report.analyzed}, leads created: ${report.crm.leadsCreated}, converted: ${report.crm.leadsConverted}`,
-      `Cost: $${(report.cost.totalMicroUsd / 1e6).toFixed(2)}`,
+      // Cents of a small run would all be zero.
+      `Cost: $${(report.cost.totalMicroUsd / 1e6).toFixed(report.cost.totalMicroUsd < 1e6 ? 4 : 2)}`,
     ],
     facts: { ...report },
   };

@@ -100,7 +100,10 @@ describe('reading', () => {
     expect(call).toMatchObject({
       actions: ['reprocess'],
       versions: [{ version: 1, crm: { scenario: 'good_lead', action: 'create_lead' }, scorePercent: 100 }],
-      effects: [{ effect: 'create_lead', target: 'salesforce', class: 'upsert_by_key', state: 'done' }],
+      effects: [
+        { effect: 'create_lead', target: 'salesforce', class: 'upsert_by_key', state: 'done' },
+        { effect: 'note', target: 'salesforce', class: 'read_before_write', state: 'done' },
+      ],
       links: { temporal: expect.stringContaining('call%2Fdefault%2F') as unknown },
     });
     expect((call['costs'] as unknown[]).length).toBe(4);

@@ -7,7 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { AMOCRM_CLIENT, startAmoCrm } from '../../sandbox/amocrm/server.ts';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
+import { RECEIVER_SECRETS } from '../../sandbox/receiver/server.ts';
 import type { SandboxServer } from '../../sandbox/server.ts';
+import { TELEGRAM_BOT } from '../../sandbox/telegram/server.ts';
 import type { DevServer } from '../../scripts/dev-server.ts';
 import { startApi } from '../../src/api/start.ts';
 import type { CallRow } from '../../src/db/calls.ts';
@@ -139,6 +141,22 @@ describe('a connector', () => {
     expect((await ask('DELETE', '/v1/projects/west/connectors/amocrm')).status).toBe(200);
     await expect(system.wiring.temporal.schedule.getHandle('ingest/west/amocrm').describe()).rejects.toThrow();
   });
+
+  it('leads messages to a bot and a receiver of the project’s own', async () => {
+    const path = (kind: string) => `/v1/projects/north/connectors/${kind}`;
+    expect(await json(ask('PUT', path('telegram'), { settings: { TELEGRAM_BOT_TOKEN: TELEGRAM_BOT.token } }))).toMatchObject({ from: 'project', settings: {}, secrets: { TELEGRAM_BOT_TOKEN: '****0000' } });
+    expect(await json(ask('POST', `${path('telegram')}/check`, {}))).toEqual({ ok: true, what: 'The bot @sandbox_bot was read.', advice: null });
+    expect((await ask('PUT', path('webhook'), { settings: { WEBHOOK_URL: `${sandbox.receiver.url}/hooks/north` } })).status).toBe(400);
+    expect(await json(ask('PUT', path('webhook'), { settings: { WEBHOOK_URL: `${sandbox.receiver.url}/hooks/north`, WEBHOOK_SECRETS: RECEIVER_SECRETS[0] } }))).toMatchObject({ settings: { WEBHOOK_URL: `${sandbox.receiver.url}/hooks/north` }, secrets: { WEBHOOK_SECRETS: '****LTE=' } });
+    expect(await json(ask('POST', `${path('webhook')}/check`, {}))).toMatchObject({ ok: true });
+    const moved = await ask('PUT', path('webhook'), { settings: { WEBHOOK_URL: 'https://evil.example.org/' } });
+    expect([moved.status, await moved.text()]).toEqual([400, expect.stringContaining('has to be given anew')]);
+    await ask('PUT', '/v1/projects/west/connectors/webhook', { settings: { WEBHOOK_URL: 'http://169.254.169.254/', WEBHOOK_SECRETS: RECEIVER_SECRETS[0] } });
+    expect(await json(ask('POST', '/v1/projects/west/connectors/webhook/check', {}))).toMatchObject({ ok: false, what: expect.stringContaining('169.254.169.254') as unknown });
+    expect((await ask('PATCH', '/v1/projects/north/settings', { runsChat: TELEGRAM_BOT.chats.team })).status).toBe(200);
+    expect((await ask('PATCH', '/v1/projects/south/settings', { runsChat: TELEGRAM_BOT.chats.team })).status).toBe(200);
+    expect(await system.wiring.targetsOf('south')).toEqual({});
+  });
 });
 
 describe('two projects', () => {
@@ -156,6 +174,12 @@ describe('two projects', () => {
     }
     expect((await system.wiring.db.selectFrom('credentials').select('name').execute()).map(({ name }) => name).toSorted()).toEqual(['amocrm/north', 'amocrm/south']);
     expect(await callsOf('default')).toEqual([]);
+    // Only the one that has connected a bot and a receiver tells of its run, and only them.
+    for (let left = 300; left > 0 && (await ledgerOf(sandbox.receiver, 'event_received')).length < 2; left -= 1) await sleep(100);
+    const events = await ledgerOf(sandbox.receiver, 'event_received');
+    expect(events.map(({ path, event }) => [path, (event as { type: string }).type]).toSorted()).toEqual([['/hooks/north', 'call.completed'], ['/hooks/north', 'run.completed']]);
+    for (let left = 300; left > 0 && (await ledgerOf(sandbox.telegram, 'message_sent')).length < 1; left -= 1) await sleep(100);
+    expect((await ledgerOf(sandbox.telegram, 'message_sent')).map(({ text }) => text)).toEqual([expect.stringContaining('north')]);
   });
 
   it('take webhooks each at its own address and from its own account', async () => {

@@ -8,6 +8,8 @@ import { createSalesforce } from '../crm/salesforce.ts';
 import { type Guard, guardOf } from '../http/guard.ts';
 import { createAmoCrmNotes } from '../notes/amocrm.ts';
 import type { CallNotes } from '../notes/notes.ts';
+import type { Targets } from '../notify/notifier.ts';
+import { readBot } from '../notify/telegram.ts';
 import { createSalesforceNotes } from '../notes/salesforce.ts';
 import { createAmoCrm } from '../sources/amocrm.ts';
 import type { CallSource } from '../sources/source.ts';
@@ -18,8 +20,11 @@ export interface Connected {
   source?: CallSource;
   notes?: CallNotes;
   crm?: Crm;
+  /** What leads messages out, secrets included. */
+  telegram?: Omit<Targets['telegram'], 'chatId'>;
+  webhook?: Targets['webhook'];
   /**
-   * Signs in and reads one thing.
+   * Signs in and reads one thing. Writes nothing.
    *
    * @returns what was read, as in "The calls of the last minute were listed."
    */
@@ -80,6 +85,27 @@ const CONNECT: Record<System, (dependencies: ConnectDependencies) => Connected |
       check: async (signal) => {
         await crm.check(signal);
         return 'Signed in, and its limits were read.';
+      },
+    };
+  },
+
+  telegram: ({ config: all }) => {
+    const config = withSystem(all, 'telegram');
+    if (!config) return undefined;
+    const botToken = config.TELEGRAM_BOT_TOKEN;
+    return { telegram: { botToken }, check: async (signal) => `The bot @${await readBot(config, botToken, signal)} was read.` };
+  },
+
+  webhook: ({ config: all, guard }) => {
+    const config = withSystem(all, 'webhook');
+    if (!config) return undefined;
+    const { WEBHOOK_URL: url, WEBHOOK_SECRETS: secrets } = config;
+    return {
+      webhook: { url, secrets },
+      check: async () => {
+        const strict = guard ?? guardOf(config);
+        await strict.check(strict.parse(url));
+        return 'The address may be reached. Whether events are taken there, the first one tells.';
       },
     };
   },

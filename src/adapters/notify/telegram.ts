@@ -4,7 +4,7 @@ import { guardOf } from '../http/guard.ts';
 import { type Answer, ask } from '../http/http.ts';
 import { retryAfterMs } from '../http/retry-after.ts';
 import type { Delivery, Message, Notifier, Targets } from './notifier.ts';
-import { AnswerSchema } from './telegram.schema.ts';
+import { AnswerSchema, BotSchema } from './telegram.schema.ts';
 
 type TelegramConfig = Pick<Config, 'OUTBOUND_ALLOW' | 'OUTBOUND_ONLY' | 'TELEGRAM_BASE_URL'>;
 type Target = Targets['telegram'];
@@ -81,6 +81,14 @@ export const createTelegram = (config: TelegramConfig, { timeoutMs = TIMEOUT_MS 
   return { name: 'telegram', class: 'no_key', deliver: (message, target, signal) => deliver(message, target, signal), correct };
 };
 
+/** @returns the name of the bot that a token belongs to */
+export const readBot = async (config: TelegramConfig, botToken: string, signal: AbortSignal): Promise<string> => {
+  const answered = await ask({ system: 'Telegram', doing: 'Reading the bot', url: `${config.TELEGRAM_BASE_URL}/bot${botToken}/getMe`, guard: guardOf(config), headers: { accept: 'application/json' }, signal, timeoutMs: TIMEOUT_MS, maxBytes: MAX_ANSWER_BYTES, secretPath: true });
+  const answer = BotSchema.safeParse(parsed(answered.body));
+  if (answer.success && answer.data.ok) return answer.data.result.username;
+  throw refusal(answer.success && !answer.data.ok ? answer.data : { error_code: answered.status, description: 'without an explanation' }, answered.headers, 'Reading the bot');
+};
+
 const unknown = (reason: string): Extract<Delivery, { outcome: 'unknown' }> => ({ outcome: 'unknown', reason, advice: 'Look into the chat. If the message is not there, send it again.' });
 
 /** Something between us and Telegram, or a Telegram that stumbled after it had the message. */
@@ -99,8 +107,8 @@ const parsed = (body: string): unknown => {
 };
 
 /** What Telegram says it did not do. */
-const refusal = ({ error_code: code, description, parameters }: { error_code: number; description: string; parameters?: { retry_after?: number | undefined } | undefined }, headers: Headers): AftercallError => {
-  const message = `Sending the message failed: Telegram answered ${code} (${description.slice(0, 200)}).`;
+const refusal = ({ error_code: code, description, parameters }: { error_code: number; description: string; parameters?: { retry_after?: number | undefined } | undefined }, headers: Headers, doing = 'Sending the message'): AftercallError => {
+  const message = `${doing} failed: Telegram answered ${code} (${description.slice(0, 200)}).`;
   const refused = (errorCode: 'AUTH_FAILED' | 'RATE_LIMITED' | 'UPSTREAM_UNAVAILABLE' | 'UPSTREAM_REJECTED', advice: string, waitMs?: number): AftercallError =>
     new AftercallError(errorCode, message, { advice, outcome: 'refused', ...(waitMs === undefined ? {} : { retryAfterMs: waitMs }) });
   if (code === 429) {
