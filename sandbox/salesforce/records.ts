@@ -106,6 +106,10 @@ export const createRecords = (folder: string | undefined, seed: Partial<Record<O
       Object.assign(record, fields);
       save();
     },
+    remove(name: ObjectName, record: SalesforceRecord): void {
+      tables[name].splice(tables[name].indexOf(record), 1);
+      save();
+    },
     /** What only Salesforce itself writes. */
     markConverted(lead: SalesforceRecord, fields: Record<string, FieldValue>): void {
       Object.assign(lead, fields, { IsConverted: true });

@@ -144,6 +144,10 @@ const restRoutes = ({ app, record }: Sandbox, sessions: Set<string>, records: Re
     changed(objectOf(request), found.Id, fields);
     response.status(204).end();
   }));
+  rest.delete('/sobjects/:object/:id', answering((request, response) => {
+    records.remove(objectOf(request), find(request));
+    response.status(204).end();
+  }));
   rest.patch('/sobjects/:object/:field/:value', answering((request, response) => {
     const object = objectOf(request);
     const field = String(request.params['field']);

@@ -17,7 +17,7 @@ import { createCredentials } from '../../src/db/credentials.ts';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
 import { addNotes, amoCrmConfigAt, notesOf, setLimits } from '../support/amocrm.ts';
 import { complete } from '../support/config.ts';
-import { addRecord, failureOf, recordsOf } from '../support/salesforce.ts';
+import { addRecord, deleteRecord, failureOf, recordsOf } from '../support/salesforce.ts';
 import { addFaults, ffmpegPath, ledgerOf } from '../support/sandbox.ts';
 
 const KEYS = `k:${Buffer.alloc(32, 1).toString('base64')}`;
@@ -106,6 +106,43 @@ describe('a note on a card', () => {
       await failureOf(put({ kind: 'lead', id: leadId }, 'Score 70'));
       const { noteId } = await put({ kind: 'lead', id: leadId }, 'Score 80');
       expect((await recordsOf(salesforce, 'Task')).filter(({ Subject }) => Subject === 'Call graded')).toMatchObject([{ Id: noteId, WhoId: leadId, Description: 'Score 80' }]);
+    } finally {
+      await salesforce.close();
+    }
+  });
+
+  it('is emptied on amoCRM, again without a change, and nothing is written where there is none', async () => {
+    await notes().put(KEY, LEAD, note('Anna Tan wants a loan'), signal());
+    await notes().put('b'.repeat(64), LEAD, note('Another call'), signal());
+    for (let time = 0; time < 2; time += 1) await notes().remove(KEY, LEAD, signal());
+    const texts = (await written()).map(({ params }) => params.text);
+    expect(texts.toSorted()).toEqual([`Call graded\nAnother call\n[aftercall ${'b'.repeat(64)}]`, `Erased\n[aftercall ${KEY}]`]);
+    await notes().remove('c'.repeat(64), LEAD, signal());
+    await notes().remove(KEY, { kind: 'company', id: '7000003' }, signal());
+    expect(await written()).toHaveLength(2);
+  });
+
+  it('is emptied on Salesforce, and one that somebody deleted is not made anew', async () => {
+    const salesforce = await startSalesforce({});
+    try {
+      const ours = createSalesforceNotes(withSystem(loadConfig({ ...complete, ...SETTINGS_FOR.salesforce(salesforce.url) }), 'salesforce')!);
+      const target = { kind: 'lead' as const, id: await addRecord(salesforce, 'Lead', { LastName: 'Tan', Company: 'Acme' }) };
+      const { noteId } = await ours.put(KEY, target, note('Anna Tan wants a loan'), signal());
+      await ours.put('b'.repeat(64), target, note('Another call'), signal());
+      const before = (await recordsOf(salesforce, 'Task')).length;
+      for (let time = 0; time < 2; time += 1) await ours.remove(KEY, target, signal());
+      const tasks = await recordsOf(salesforce, 'Task');
+      expect(tasks.find(({ Id }) => Id === noteId)).toMatchObject({ Subject: 'Erased', Description: '' });
+      expect(tasks.filter(({ Description }) => Description === 'Another call')).toHaveLength(1);
+
+      await deleteRecord(salesforce, 'Task', noteId);
+      await ours.remove(KEY, target, signal());
+      expect(await recordsOf(salesforce, 'Task')).toHaveLength(before - 1);
+      // Deleted between being found and being emptied.
+      await ours.put(KEY, target, note('again'), signal());
+      await addFaults(salesforce, { route: 'PATCH /services/data/*', effect: { kind: 'respond', status: 404, body: [{ errorCode: 'ENTITY_IS_DELETED', message: 'entity is deleted' }] } });
+      await ours.remove(KEY, target, signal());
+      expect(await failureOf(ours.remove("no' key", target, signal()))).toMatchObject({ code: 'CRM_REJECTED' });
     } finally {
       await salesforce.close();
     }

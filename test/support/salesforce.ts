@@ -17,14 +17,23 @@ export type StoredRecord = Record<string, unknown> & { Id: string };
 /** What is in the stand-in, read past its API. */
 export const recordsOf = async (server: SandboxServer, object: string): Promise<StoredRecord[]> => (await (await fetch(`${server.url}/_sandbox-records/${object}`)).json()) as StoredRecord[];
 
-/** Creates a record as another user of the same org would. */
-export const addRecord = async (server: SandboxServer, object: string, fields: Record<string, unknown>): Promise<string> => {
+const asAnotherUser = async (server: SandboxServer, method: string, path: string, fields?: Record<string, unknown>): Promise<Response> => {
   const form = new URLSearchParams({ grant_type: 'client_credentials', client_id: SALESFORCE_CLIENT.clientId, client_secret: SALESFORCE_CLIENT.clientSecret });
   const { access_token: token } = (await (await fetch(`${server.url}/services/oauth2/token`, { method: 'POST', body: form })).json()) as { access_token: string };
-  const response = await fetch(`${server.url}/services/data/v68.0/sobjects/${object}`, { method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: JSON.stringify(fields) });
-  const answer = (await response.json()) as { id?: string };
+  return fetch(`${server.url}/services/data/v68.0/sobjects/${path}`, { method, headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, ...(fields ? { body: JSON.stringify(fields) } : {}) });
+};
+
+/** Creates a record as another user of the same org would. */
+export const addRecord = async (server: SandboxServer, object: string, fields: Record<string, unknown>): Promise<string> => {
+  const answer = (await (await asAnotherUser(server, 'POST', object, fields)).json()) as { id?: string };
   if (!answer.id) throw new Error(`The stand-in refused the record: ${JSON.stringify(answer)}`);
   return answer.id;
+};
+
+/** Deletes a record as another user of the same org would. */
+export const deleteRecord = async (server: SandboxServer, object: string, id: string): Promise<void> => {
+  const { status } = await asAnotherUser(server, 'DELETE', `${object}/${id}`);
+  if (status !== 204) throw new Error(`The stand-in answered ${status} to deleting ${object} ${id}.`);
 };
 
 export const requestsOf = async (server: SandboxServer): Promise<{ method: string; path: string }[]> => (await (await fetch(`${server.url}/_sandbox/requests`)).json()) as { method: string; path: string }[];
