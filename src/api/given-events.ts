@@ -26,8 +26,8 @@ export const givenDelivery =
     const { details, ...came } = body['given'] as GivenCall;
     const key = { project, callId: details.callId };
     const keep = async (): Promise<void> => {
-      // A call that was erased is not written down again, and neither is what comes with it.
-      if (!(await calls.find(key))) return came.audio && objects.delete(came.audio.key);
+      // Erased since it was written down.
+      if (!(await calls.find(key))) return;
       const before = await given.find(key);
       await given.keep(key, came);
       // An upload that another takes the place of, and that nobody has copied yet.
@@ -36,6 +36,11 @@ export const givenDelivery =
     };
     const [taken] = await intake.takeIn({ project, source, calls: [details], pace, beforeStart: keep });
     log.debug({ project, callId: details.callId, disposition: taken?.disposition }, 'call handed in');
+    // A call that was erased is not written down again, and nothing that comes with it is kept.
+    if (!(await calls.find(key))) {
+      if (came.audio) await objects.delete(came.audio.key);
+      return;
+    }
     // Known before, perhaps without what came now.
     if (taken?.disposition === 'skipped' && (came.recordingUrl || came.audio || came.transcript)) await callsClient.recordingAvailable(key);
   };

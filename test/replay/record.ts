@@ -4,9 +4,8 @@ import { queueName } from '../../src/domain/activities.ts';
 import { bundleWorkflows } from '../../src/workers.ts';
 import { startDevServer } from '../support/dev-server.ts';
 import { withScriptedWorkers } from '../support/scripted-worker.ts';
-import { shapes } from './shapes.ts';
+import { PACE, shapes, STARTS } from './shapes.ts';
 
-/** Plays each shape and writes its history. Run it when a workflow has changed in a compatible way or a shape is new. */
 /** A committed history tells nothing of the machine that recorded it. */
 const withoutTraces = (history: string): string =>
   JSON.stringify(
@@ -20,18 +19,20 @@ const withoutTraces = (history: string): string =>
     1,
   );
 
-const pace = { attempts: 2, firstRetryMs: 10, maxRetryMs: 10, heartbeatTimeoutMs: 30_000 };
+/**
+ * Plays shapes and writes their histories: those that are named, or all. Run it when a workflow has changed
+ * in a compatible way or a shape is new.
+ */
+const named = process.argv.slice(2);
+const chosen = shapes().filter(({ name }) => named.length === 0 || named.includes(name));
 const [server, bundle] = await Promise.all([startDevServer(), bundleWorkflows()]);
-for (const { name, workflow, input, steps, act } of shapes()) {
-  const workflowId = workflow === 'processCall' ? `call/default/${name}` : `ingest/default/webex/${name}`;
-  const whole =
-    workflow === 'processCall'
-      ? { call: { project: 'default', callId: name, version: 1 }, source: 'webex', from: 'recording', autoProcess: true, pace, ...input }
-      : { project: 'default', source: 'webex', minutesBack: 60, settleMs: 60_000, pace, ...input };
+for (const { name, workflow, input, steps, act, fails } of chosen) {
+  const { workflowId, input: standard } = STARTS[workflow](name);
   await withScriptedWorkers(server, bundle, steps, async () => {
-    const handle = await server.client.workflow.start(workflow, { workflowId, taskQueue: queueName('workflows'), args: [whole] });
+    const handle = await server.client.workflow.start(workflow, { workflowId, taskQueue: queueName('workflows'), args: [{ pace: PACE, ...standard, ...input }] });
     await act?.(handle);
-    await handle.result();
+    const failed = await handle.result().then(() => undefined, (error: unknown) => error);
+    if ((failed !== undefined) !== (fails ?? false)) throw new Error(`${name} did not end as it should.`, { cause: failed });
     const history = await handle.fetchHistory();
     await writeFile(new URL(`./histories/${name}.json`, import.meta.url), `${withoutTraces(historyToJSON(history))}\n`);
     process.stderr.write(`${name}: ${history.events?.length} events\n`);

@@ -1,8 +1,12 @@
 import { ApplicationFailure } from '@temporalio/common';
 import type { Activities } from '../../src/activities/index.ts';
-import type { CrmActivities, DeskActivities, IngestActivities, LlmActivities, MessageActivities, RecordingActivities } from '../../src/domain/activities.ts';
+import type { CrmActivities, DeskActivities, IngestActivities, LlmActivities, MessageActivities, PublicationActivities, RecordingActivities } from '../../src/domain/activities.ts';
+import type { BulkActivities } from '../../src/domain/bulk.ts';
+import type { ErasureActivities } from '../../src/domain/erasure.ts';
+import type { PresetTestActivities } from '../../src/domain/preset-test.ts';
+import type { RescoreActivities } from '../../src/domain/rescore.ts';
 
-type Steps = RecordingActivities & LlmActivities & CrmActivities & DeskActivities & IngestActivities & MessageActivities;
+type Steps = RecordingActivities & LlmActivities & CrmActivities & DeskActivities & IngestActivities & MessageActivities & PublicationActivities & BulkActivities & ErasureActivities & PresetTestActivities & RescoreActivities;
 export type StepName = keyof Steps;
 
 /**
@@ -27,6 +31,20 @@ export const scriptedSteps = () => {
     failRun: () => undefined,
     carryMessage: () => ({ state: 'delivered' }),
     abandonMessage: () => undefined,
+    publishCall: () => ({ more: false }),
+    recordUnpublished: () => undefined,
+    ruleOnCalls: () => undefined,
+    endBulkRuling: () => undefined,
+    eraseSome: () => ({ left: 0, late: [] }),
+    eraseLate: () => undefined,
+    certifyErasure: () => undefined,
+    retainPage: () => false,
+    runPresetTest: () => undefined,
+    failPresetTest: () => undefined,
+    nextRescoreCalls: () => [],
+    rescoreCall: () => undefined,
+    failRescoreCall: () => undefined,
+    setRescoreState: () => undefined,
   };
   const step =
     (name: StepName) =>
