@@ -273,7 +273,7 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
       ...createIngestActivities({ adaptersOf, calls, runs, intake, release: budgetRelease, client: callsClient }),
       ...rescoreBooks,
       ...createBulkActivities({ calls, bulkRulings, client: callsClient }),
-      ...createErasureActivities({ calls, runs, effects, messages, given, erasures, projects, objects, callNotesFor: async (project) => (await adaptersOf(project)).callNotes, client: erasuresClient }),
+      ...createErasureActivities({ calls, runs, effects, messages, given, erasures, presets, projects, objects, callNotesFor: async (project) => (await adaptersOf(project)).callNotes, client: erasuresClient }),
       ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), publishing, log }),
     },
     recordings: createRecordingActivities({ adaptersOf, objects, calls, projects, config }),

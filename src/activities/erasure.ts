@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
+import { Context } from '@temporalio/activity';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { NoteTarget } from '../adapters/notes/notes.ts';
 import type { ErasuresClient } from '../client/erasures.ts';
@@ -7,12 +8,14 @@ import type { Effects } from '../db/effects.ts';
 import type { Erasures } from '../db/erasures.ts';
 import type { GivenCalls } from '../db/given-calls.ts';
 import type { Messages } from '../db/messages.ts';
+import type { Presets } from '../db/presets.ts';
 import type { Projects } from '../db/projects.ts';
 import type { Runs } from '../db/runs.ts';
 import type { CallKey } from '../domain/call.ts';
-import type { ErasureActivities, Places } from '../domain/erasure.ts';
+import type { ErasureActivities, LateCall, Places } from '../domain/erasure.ts';
 import { isAftercallError } from '../domain/errors.ts';
-import { analysisKey, callWorkflowId, crmMarkerKey, erasureKey, messageWorkflowId, metadataKey, publicationWorkflowId, recordingKey, transcriptKey, transcriptVersionKey } from '../domain/ids.ts';
+import { draftOf } from '../domain/preset-test.ts';
+import { analysisKey, callWorkflowId, crmMarkerKey, erasureKey, lateErasureKey, messageWorkflowId, metadataKey, presetTestWorkflowId, publicationWorkflowId, recordingKey, rescoreWorkflowId, transcriptKey, transcriptVersionKey } from '../domain/ids.ts';
 import type { CallNotesFor } from './call-note.ts';
 import { signal } from './context.ts';
 
@@ -23,6 +26,7 @@ interface Dependencies {
   messages: Pick<Messages, 'listOf'>;
   given: Pick<GivenCalls, 'find'>;
   erasures: Erasures;
+  presets: Pick<Presets, 'dropDraft'>;
   projects: Projects;
   objects: ObjectStore;
   callNotesFor: CallNotesFor;
@@ -33,11 +37,11 @@ const AT_ONCE = 10;
 const RETAINED_AT_ONCE = 100;
 const DAY_MS = 86_400_000;
 
-export const createErasureActivities = ({ calls, runs, effects, messages, given, erasures, projects, objects, callNotesFor, client }: Dependencies): ErasureActivities => {
+export const createErasureActivities = ({ calls, runs, effects, messages, given, erasures, presets, projects, objects, callNotesFor, client }: Dependencies): ErasureActivities => {
   /** Where anything of a call may lie, whatever its rows say. */
   const keysOf = async (key: CallKey): Promise<string[]> => {
     const call = await calls.find(key);
-    if (!call) return [];
+    if (!call) return erasures.uploadsOf(key);
     const versions = await calls.listVersions(key);
     const audio = (await given.find(key))?.audio?.key;
     return [
@@ -51,6 +55,7 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
         ...versions.map(({ version }) => transcriptVersionKey({ ...key, version })),
         ...versions.flatMap(({ recording, transcript, metadata }) => [recording?.key, transcript?.key, transcript?.versionKey, metadata?.key]).filter((found) => found !== undefined),
         ...(audio ? [audio] : []),
+        ...(await erasures.uploadsOf(key)),
       ]),
     ];
   };
@@ -105,22 +110,46 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
     return { erased, left };
   };
 
-  const eraseCall = async (key: CallKey, erasureId: string, moreKeys: readonly string[] = []): Promise<{ ran: boolean; keys: string[] }> => {
-    const own = await messages.listOf(key.project, key.callId);
-    const workflows = [callWorkflowId(key), publicationWorkflowId(key), ...own.flatMap(({ id, round }) => Array.from({ length: round }, (_, index) => messageWorkflowId({ project: key.project, messageId: id, round: index + 1 })))];
-    const ran = await client.terminate(workflows);
-    const keys = [...new Set([...(await keysOf(key)), ...moreKeys])];
+  const readLate = async (project: string, erasureId: string): Promise<LateCall[]> => JSON.parse((await objects.getText(lateErasureKey(project, erasureId), { signal: signal() })) ?? '[]') as LateCall[];
+
+  /** Written before anything is ended: an attempt that dies here leaves it to the next. */
+  const noteLate = async (project: string, erasureId: string, late: LateCall): Promise<void> => {
+    const others = (await readLate(project, erasureId)).filter(({ callId }) => callId !== late.callId);
+    await objects.put(lateErasureKey(project, erasureId), JSON.stringify([...others, late]), { contentType: 'application/json', signal: signal() });
+  };
+
+  const eraseCall = async (key: CallKey, erasureId: string, moreKeys?: readonly string[]): Promise<void> => {
+    const { project } = key;
+    const own = await messages.listOf(project, key.callId);
+    const trials = await erasures.trialsOf(key);
+    const workflows = [
+      callWorkflowId(key),
+      publicationWorkflowId(key),
+      ...own.flatMap(({ id, round }) => Array.from({ length: round }, (_, index) => messageWorkflowId({ project, messageId: id, round: index + 1 }))),
+      ...trials.presetTests.map((id) => presetTestWorkflowId(project, id)),
+    ];
+    const keys = [...new Set([...(await keysOf(key)), ...(moreKeys ?? [])])];
+    // A shadow run goes on with its other calls; this one's grading may be under way.
+    const mayWrite = [...workflows, ...trials.rescoresUnderWay.map((id) => rescoreWorkflowId(project, id))];
+    if (!moreKeys && (await client.anyRuns(mayWrite))) await noteLate(project, erasureId, { callId: key.callId, keys });
+    await client.terminate(workflows);
+    // What a test was to do last.
+    for (const id of trials.presetTests) await presets.dropDraft(project, draftOf(id));
     const runIds = [...new Set((await calls.find(key)) ? (await calls.listVersions(key)).flatMap(({ runId }) => runId ?? []) : [])];
     const crm = await cleanCrm(key);
     const erased: Places = { ...crm.erased };
     const note = (place: string, count: number): void => void (count > 0 && (erased[place] = count));
     note('objects', await removeObjects(keys));
     note('lines of run logs', await cleanLogs(key, runIds));
-    note('workflow histories', await client.deleteHistories(workflows));
+    note('workflow histories', await client.deleteHistories([...workflows, ...trials.rescoresEnded.map((id) => rescoreWorkflowId(project, id))]));
     const sent = own.filter(({ state }) => state === 'delivered' || state === 'unknown').length;
     // Last: it is what tells where everything else is.
-    await erasures.eraseRows(key, erasureId, { erased, left: { ...crm.left, ...(sent > 0 ? { 'messages that were sent': sent } : {}) } });
-    return { ran, keys };
+    await erasures.eraseRows(key, erasureId, { erased, left: { ...crm.left, ...(sent > 0 ? { 'messages that were sent': sent } : {}) }, removedKeys: keys });
+  };
+
+  const eraseLate: ErasureActivities['eraseLate'] = async ({ project, erasureId, late }) => {
+    for (const { callId, keys } of late) await eraseCall({ project, callId }, erasureId, keys);
+    await objects.delete(lateErasureKey(project, erasureId), { signal: signal() });
   };
 
   const certify = async (project: string, erasureId: string): Promise<void> => {
@@ -130,18 +159,15 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
 
   return {
     async eraseSome({ project, erasureId }) {
-      const late = [];
       for (const callId of await erasures.pending(project, erasureId, AT_ONCE)) {
         signal().throwIfAborted();
-        const { ran, keys } = await eraseCall({ project, callId }, erasureId);
-        if (ran) late.push({ callId, keys });
+        await eraseCall({ project, callId }, erasureId);
       }
-      return { left: (await erasures.pending(project, erasureId, 1)).length, late };
+      const left = (await erasures.pending(project, erasureId, 1)).length;
+      return { left, late: left === 0 ? await readLate(project, erasureId) : [] };
     },
 
-    async eraseLate({ project, erasureId, late }) {
-      for (const { callId, keys } of late) await eraseCall({ project, callId }, erasureId, keys);
-    },
+    eraseLate,
 
     certifyErasure: ({ project, erasureId }) => certify(project, erasureId),
 
@@ -156,6 +182,11 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
           await erasures.open({ project, id, kind: 'retention', subject: client.subjectOf(project, createHash('sha256').update(callIds.join()).digest('hex')), by: 'retention', callIds });
           // One that is cut off here is taken up by the sweep.
           for (const callId of callIds) await eraseCall({ project, callId }, id);
+          const late = await readLate(project, id);
+          if (late.length > 0) {
+            await Context.current().sleep(2 * (Context.current().info.heartbeatTimeoutMs ?? 0));
+            await eraseLate({ project, erasureId: id, late });
+          }
           await certify(project, id);
         }
         found += callIds.length;

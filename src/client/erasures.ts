@@ -52,18 +52,25 @@ export const createErasuresClient = ({ client, erasures, projects, keyRing, pace
       }
     },
 
-    /** Ends what runs under these IDs. @returns whether anything ran */
-    async terminate(workflowIds: readonly string[]): Promise<boolean> {
-      let ran = false;
+    async anyRuns(workflowIds: readonly string[]): Promise<boolean> {
+      for (const workflowId of workflowIds) {
+        const status = await client.workflow.getHandle(workflowId).describe().then(({ status: { name } }) => name, (error: unknown) => {
+          if (!(error instanceof WorkflowNotFoundError)) throw error;
+        });
+        if (status === 'RUNNING') return true;
+      }
+      return false;
+    },
+
+    /** Ends what runs under these IDs. */
+    async terminate(workflowIds: readonly string[]): Promise<void> {
       for (const workflowId of workflowIds) {
         try {
           await client.workflow.getHandle(workflowId).terminate('erased');
-          ran = true;
         } catch (error) {
           if (!(error instanceof WorkflowNotFoundError)) throw error;
         }
       }
-      return ran;
     },
 
     /** Deletes every run under these IDs with its history. @returns how many there were */

@@ -3,6 +3,7 @@ import { type Selectable, sql } from 'kysely';
 import type { CallKey } from '../domain/call.ts';
 import type { Certificate, ErasureKind, Places } from '../domain/erasure.ts';
 import { AftercallError } from '../domain/errors.ts';
+import { rescoreHasEnded, type RescoreState } from '../domain/rescore.ts';
 import { type Database, json } from './database.ts';
 import type { ErasuresTable } from './schema.ts';
 
@@ -56,8 +57,28 @@ export const createErasures = (db: Database) => {
       return places;
     },
 
+    /** Uploads that wait to be taken in with a call. */
+    async uploadsOf({ project, callId }: CallKey): Promise<string[]> {
+      const { rows } = await sql<{ key: string }>`select body #>> '{given,audio,key}' as key from inbox
+        where project = ${project} and body #>> '{given,details,callId}' = ${callId} and body #>> '{given,audio,key}' is not null`.execute(db);
+      return rows.map(({ key }) => key);
+    },
+
+    /** Workflows besides its own that have looked at a call. A failed shadow run can be resumed. */
+    async trialsOf({ project, callId }: CallKey): Promise<{ presetTests: string[]; rescoresEnded: string[]; rescoresUnderWay: string[] }> {
+      const tests = await db.selectFrom('preset_tests').select('id').where('project', '=', project).where('call_id', '=', callId).execute();
+      const rescores = await db
+        .selectFrom('rescores')
+        .select(['id', 'state'])
+        .where('project', '=', project)
+        .where('id', 'in', (sub) => sub.selectFrom('rescore_calls').select('rescore_id').where('project', '=', project).where('call_id', '=', callId))
+        .execute();
+      const over = (state: RescoreState): boolean => rescoreHasEnded(state) && state !== 'failed';
+      return { presetTests: tests.map(({ id }) => id), rescoresEnded: rescores.filter(({ state }) => over(state)).map(({ id }) => id), rescoresUnderWay: rescores.filter(({ state }) => !over(state)).map(({ id }) => id) };
+    },
+
     /** Removes every row about a call and crosses it off, at once. What was spent on it stays in the sums. */
-    async eraseRows({ project, callId }: CallKey, id: string, { erased, left }: { erased: Places; left: Places }): Promise<void> {
+    async eraseRows({ project, callId }: CallKey, id: string, { erased, left, removedKeys }: { erased: Places; left: Places; removedKeys: readonly string[] }): Promise<void> {
       const named = await tables();
       // As a whole: another call's ID may begin with this one's.
       const quoted = JSON.stringify(callId);
@@ -72,7 +93,9 @@ export const createErasures = (db: Database) => {
         for (const table of named) await remove(table, sql`delete from ${sql.table(table)} where project = ${project} and call_id = ${callId}`.execute(tx));
         await remove('run_tasks', sql`delete from run_tasks where call_id = ${callId} and split_part(run_id, '.', 1) = ${project}`.execute(tx));
         await remove('run_log', sql`delete from run_log where fields ->> 'callId' = ${callId} and split_part(run_id, '.', 1) = ${project}`.execute(tx));
-        await remove('inbox', sql`delete from inbox where project = ${project} and position(${quoted} in body::text) > 0`.execute(tx));
+        // One that came just now, with a recording that is not removed: its delivery drops both.
+        const cleared = sql`(body #>> '{given,audio,key}' is null or body #>> '{given,audio,key}' = any(${sql.val([...removedKeys])}::text[]))`;
+        await remove('inbox', sql`delete from inbox where project = ${project} and position(${quoted} in body::text) > 0 and ${cleared}`.execute(tx));
         await remove('idempotency_keys', sql`delete from idempotency_keys where position(${quoted} in response::text) > 0`.execute(tx));
         for (const [kind, term, ...columns] of [['queue', call?.queue_name, 'queue_name'], ['agent', call?.agent_name, 'agent_name'], ['phone', call?.origin_number, 'origin_number', 'destination_number'], ['phone', call?.destination_number, 'origin_number', 'destination_number']] as const) {
           if (!term) continue;

@@ -37,7 +37,7 @@ export interface LateCall {
 }
 
 export interface ErasureActivities {
-  /** Erases some of what is left to be erased. */
+  /** Erases some of what is left to be erased. @returns once none is left, those to be cleaned up after */
   eraseSome(input: { project: string; erasureId: string }): Promise<{ left: number; late: LateCall[] }>;
   eraseLate(input: { project: string; erasureId: string; late: LateCall[] }): Promise<void>;
   certifyErasure(input: { project: string; erasureId: string }): Promise<void>;

@@ -54,6 +54,8 @@ export const analysisKey = (call: CallKey): string => `${callPrefix(call)}analys
 export const crmMarkerKey = ({ project, callId }: CallKey): string => `${projectPrefix(project)}SFDC/${callId}.txt`;
 /** The certificate of an erasure. */
 export const erasureKey = (project: string, erasureId: string): string => `${projectPrefix(project)}erasures/${erasureId}.json`;
+/** Which calls' steps were under way; there only until they are cleaned up after. */
+export const lateErasureKey = (project: string, erasureId: string): string => `${projectPrefix(project)}erasures/${erasureId}.late.json`;
 export const reportKey = (project: string, runId: string): string => `${projectPrefix(project)}reports/${fileSafe(runId)}.json`;
 export const logKey = (project: string, runId: string): string => `${projectPrefix(project)}logs/${fileSafe(runId)}.ndjson`;
 

@@ -1,22 +1,25 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { WorkflowNotFoundError } from '@temporalio/client';
 import { sql } from 'kysely';
 import { SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import type { DevServer } from '../../scripts/dev-server.ts';
+import { createWarehouse } from '../../src/adapters/warehouse/registry.ts';
 import type { RunningApi } from '../../src/api/app.ts';
 import { startApi } from '../../src/api/start.ts';
 import { paceOf } from '../../src/config.ts';
 import type { CallRow } from '../../src/db/calls.ts';
 import { asOwner } from '../../src/db/scope.ts';
 import type { Certificate } from '../../src/domain/erasure.ts';
-import { callWorkflowId, erasureKey, transcriptKey } from '../../src/domain/ids.ts';
+import { callWorkflowId, erasureKey, erasureWorkflowId, presetTestWorkflowId, rescoreWorkflowId, transcriptKey } from '../../src/domain/ids.ts';
+import { INSTALLATION_PRESET } from '../../src/domain/preset.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
 
 const GOOD = SAMPLE_CALLS.find((call) => call.title.includes('qualified'))!.taskId;
-const OTHER = SAMPLE_CALLS.find((call) => call.recording && call.taskId !== GOOD && !call.title.includes('comes late'))!.taskId;
+const [OTHER, THIRD, FOURTH] = SAMPLE_CALLS.filter((call) => call.recording && call.taskId !== GOOD && !call.title.includes('comes late')).map(({ taskId }) => taskId) as [string, string, string];
 
 let server: DevServer;
 let postgres: TestPostgres;
@@ -26,7 +29,7 @@ let keys = 0;
 
 beforeAll(async () => {
   [server, postgres] = await Promise.all([startTemporalProcess(), startPostgres()]);
-  system = await startSystem({ server, env: { API_PORT: '0', DATABASE_URL: await postgres.createDatabase() } });
+  system = await startSystem({ server, env: { API_PORT: '0', HEARTBEAT_TIMEOUT: '2s', DATABASE_URL: await postgres.createDatabase() } });
   api = await startApi(system.wiring);
   for (const callId of [GOOD, OTHER]) await system.startCall(callId);
   for (const callId of [GOOD, OTHER]) await system.until(callId, 'completed', 'needs_attention');
@@ -53,6 +56,10 @@ const ended = async (erasureId: string): Promise<Certificate> => {
   }
 };
 
+const until = async (what: () => Promise<boolean>): Promise<void> => {
+  while (!(await what())) await new Promise((resolve) => setTimeout(resolve, 100));
+};
+
 /** Everything that the database and the object store hold, as one text for each place. */
 const everything = async (): Promise<Map<string, string>> => {
   const places = new Map<string, string>();
@@ -73,6 +80,22 @@ describe('erasing by a phone number', () => {
     const phone = call.details.originPhone!;
     const digits = phone.replaceAll(/\D/g, '');
     const said = (JSON.parse((await system.wiring.objects.getText(transcriptKey(system.key(GOOD))))!) as { turns: { text: string }[] }).turns.map(({ text }) => text).filter((text) => text.length > 25);
+    // A preset is tried on it, and it is part of a shadow run.
+    const trial = { preset: INSTALLATION_PRESET, by: 'ann' };
+    await system.wiring.presetsClient.test({ ...trial, call: { ...system.key(GOOD), version: call.version }, id: 'trial', transcribe: false });
+    await system.wiring.rescores.open({
+      ...trial,
+      project: 'default',
+      id: 'shadow',
+      facts: false,
+      bindings: {},
+      forecast: { calls: 1, sampled: 0, requests: 1, inputTokens: 1, outputTokens: 1, microUsd: null },
+      calls: [{ call: { ...system.key(GOOD), version: call.version }, sampled: false }],
+    });
+    await system.wiring.rescoresClient.start('default', 'shadow');
+    const trials = [presetTestWorkflowId('default', 'trial'), rescoreWorkflowId('default', 'shadow')];
+    for (const id of trials) await system.wiring.temporal.workflow.getHandle(id).result();
+    const counted = await createWarehouse(system.config).countCalls('default');
     const spent = await system.wiring.costs.totals('default', { by: 'step', from: '2020-01-01', to: '2100-01-01', limit: 10 });
     expect(holding(await everything(), digits, ...said).length).toBeGreaterThan(3);
 
@@ -99,7 +122,10 @@ describe('erasing by a phone number', () => {
     // What was spent was spent.
     expect(await system.wiring.costs.totals('default', { by: 'step', from: '2020-01-01', to: '2100-01-01', limit: 10 })).toEqual(spent);
 
+    expect((await createWarehouse(system.config).countCalls('default')).totalRecords).toBe(counted.totalRecords - 1);
+
     // Deleting is Temporal's own affair, a moment later.
+    for (const id of trials) await until(() => system.wiring.temporal.workflow.getHandle(id).describe().then(() => false, (error: unknown) => error instanceof WorkflowNotFoundError));
     for (let looks = 0; looks < 100 && (await system.wiring.callsClient.workflowStatus(system.key(GOOD))) !== undefined; looks += 1) await new Promise((resolve) => setTimeout(resolve, 200));
     expect([callWorkflowId(system.key(GOOD)), await system.wiring.callsClient.workflowStatus(system.key(GOOD))]).toEqual([callWorkflowId(system.key(GOOD)), undefined]);
 
@@ -108,6 +134,16 @@ describe('erasing by a phone number', () => {
     expect(taken).toEqual({ callId: GOOD, disposition: 'skipped' });
     expect(await system.wiring.calls.find(system.key(GOOD))).toBeUndefined();
     expect(holding(await everything(), digits)).toEqual([]);
+
+    // Nor is it taken in when it is handed in again, and nothing that comes with it is kept.
+    const { recording } = await system.wiring.calls.getVersion({ ...system.key(OTHER), version: 1 });
+    const form = new FormData();
+    form.append('call', JSON.stringify({ id: GOOD, direction: 'inbound', startedAt: '2026-01-02T03:04:05+08:00', from: phone }));
+    form.append('audio', new Blob([await readFile(join(system.folder, 'objects', recording!.key))]), 'call.wav');
+    const handed = await fetch(`${api.url}/v1/projects/default/calls/upload-audio`, { method: 'POST', headers: { authorization: `Bearer ${system.config.API_TOKEN}` }, body: form });
+    expect([handed.status, await handed.json()]).toMatchObject([202, { callId: GOOD, accepted: true }]);
+    await until(async () => (await asOwner(() => system.wiring.inbox.backlog())) === 0);
+    expect(holding(await everything(), digits, '/uploads/')).toEqual([]);
   }, 240_000);
 
   it('is refused for a number that no call has, and for what is none', async () => {
@@ -117,6 +153,38 @@ describe('erasing by a phone number', () => {
   });
 });
 
+describe('an erasure that is broken off between two places', () => {
+  beforeAll(() =>
+    asOwner(async () => {
+      // The database refuses once, when all but its own rows is gone; a sequence does not forget with the transaction.
+      const { db } = system.wiring;
+      await sql`create sequence refusals`.execute(db);
+      await sql`create function refuse_once() returns trigger language plpgsql as $$ begin if nextval('refusals') = 1 then raise exception 'broken off'; end if; return old; end $$`.execute(db);
+      await sql`create trigger refuse_once before delete on calls for each row execute function refuse_once()`.execute(db);
+    }),
+  );
+  afterAll(() => asOwner(() => sql`drop trigger refuse_once on calls`.execute(system.wiring.db)));
+
+  const cases: [string, string, boolean][] = [
+    ['that has ended', THIRD, true],
+    ['whose steps are under way', FOURTH, false],
+  ];
+  it.each(cases)('goes on and leaves nothing of a call %s', async (_title, callId, hasEnded) => {
+    const { db, temporal } = system.wiring;
+    await asOwner(() => sql`alter sequence refusals restart`.execute(db));
+    await system.startCall(callId);
+    if (hasEnded) await system.until(callId, 'completed', 'needs_attention');
+    const { erasureId } = await ask<{ erasureId: string }>('POST', '/erasures', { callId, confirm: 'erase 1 call' });
+    expect(await ended(erasureId)).toMatchObject({ kind: 'call', calls: 1, erased: { calls: 1 } });
+    expect(await asOwner(async () => (await sql<{ tries: number }>`select last_value::int as tries from refusals`.execute(db)).rows[0]!.tries)).toBe(2);
+    expect(holding(await everything(), callId)).toEqual([]);
+    // The second attempt finds nothing that runs; what the first one has ended is cleaned up after all the same.
+    const { events } = await temporal.workflow.getHandle(erasureWorkflowId('default', erasureId)).fetchHistory();
+    const steps = (events ?? []).flatMap((event) => event.activityTaskScheduledEventAttributes?.activityType?.name ?? []);
+    expect(steps).toEqual(hasEnded ? ['eraseSome', 'certifyErasure'] : ['eraseSome', 'eraseLate', 'certifyErasure']);
+  }, 240_000);
+});
+
 describe('what a project keeps no longer', () => {
   it('goes: audio, then the words, then the call', async () => {
     const { projects, erasuresClient, calls, objects } = system.wiring;
@@ -124,9 +192,6 @@ describe('what a project keeps no longer', () => {
     const before = await calls.getVersion({ ...system.key(OTHER), version });
     await sql`update call_versions set started_at = now() - interval '10 days', ended_at = now()`.execute(system.wiring.db);
     await sql`update calls set started_at = now() - interval '10 days', ended_at = now()`.execute(system.wiring.db);
-    const until = async (what: () => Promise<boolean>): Promise<void> => {
-      while (!(await what())) await new Promise((resolve) => setTimeout(resolve, 100));
-    };
     await projects.saveSettings('default', { retainAudioDays: 5, retainTranscriptsDays: 20 });
     await erasuresClient.sweep();
     await until(async () => (await calls.getVersion({ ...system.key(OTHER), version })).recording === null);
