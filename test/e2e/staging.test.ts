@@ -45,7 +45,8 @@ const settle = (settings: Partial<ProjectSettings>): Promise<void> => system.wir
 /** A window with calls that nobody took: they are through their steps in a moment. */
 const aWindow = async (count: number) => {
   windows += 1;
-  const fromMs = Math.floor(Date.now() / 1_000) * 1_000 - 120_000 * (windows + 1);
+  // A month back, where the sandbox has no calls of its own.
+  const fromMs = Math.floor(Date.now() / 1_000) * 1_000 - 30 * 86_400_000 - 120_000 * windows;
   const window = { fromMs, toMs: fromMs + 100_000 };
   const prefix = `e${String(windows).padStart(7, '0')}`;
   await fetch(`${system.sandbox.webex.url}/_sandbox-bulk`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ count, fromMs, toMs: fromMs + 90_000, prefix, status: 'abandoned' }) });
