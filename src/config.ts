@@ -276,7 +276,7 @@ export const readSettings = (names: readonly SettingName[], given: Record<string
  */
 export const loadConfig = (env: Record<string, string | undefined> = process.env): Config => {
   const { values, problems } = readSettings(Object.keys(SETTINGS) as SettingName[], env);
-  const all = [...problems.map(({ name, problem }) => `${name} ${problem}`), ...crossChecks(values)];
+  const all = [...problems.map(({ name, problem }) => `${name} ${problem}`), ...crossChecks(values, problems.map(({ name }) => name))];
   if (all.length > 0) throw new ConfigError(all);
   return values as Config;
 };
@@ -322,12 +322,16 @@ export type SalesforceConfig = Pick<
   | 'OUTBOUND_ONLY'
 >;
 
-/** What a system lacks once one of its settings is given. */
-export const systemProblems = (config: Partial<Config>, system: System): SettingProblem[] => {
-  const given = settingsOf(system).find((name) => config[name] !== undefined && !('default' in SETTINGS[name]));
+/**
+ * What a system lacks once one of its settings is given.
+ *
+ * @param wrong those that were given and could not be read: somebody means to use the system all the same
+ */
+export const systemProblems = (config: Partial<Config>, system: System, wrong: readonly SettingName[] = []): SettingProblem[] => {
+  const given = settingsOf(system).find((name) => (config[name] !== undefined || wrong.includes(name)) && !('default' in SETTINGS[name]));
   if (!given) return [];
   const needs: readonly SettingName[] = SYSTEMS[system].needs;
-  const problems: SettingProblem[] = needs.filter((needed) => config[needed] === undefined).map((name) => ({ name, problem: `is not set, but ${given} is. ${SETTINGS[name].about}` }));
+  const problems: SettingProblem[] = needs.filter((needed) => config[needed] === undefined && !wrong.includes(needed)).map((name) => ({ name, problem: `is not set, but ${given} is. ${SETTINGS[name].about}` }));
   if (system === 'amocrm' && config.AMOCRM_WEBHOOK_SECRET && !config.AMOCRM_ACCOUNT_ID) problems.push({ name: 'AMOCRM_ACCOUNT_ID', problem: `is not set, but AMOCRM_WEBHOOK_SECRET is. ${SETTINGS.AMOCRM_ACCOUNT_ID.about}` });
   if (system === 'salesforce' && !config.SFDC_CLIENT_SECRET && !(config.SFDC_USERNAME && config.SFDC_PRIVATE_KEY)) {
     problems.push({ name: 'SFDC_CLIENT_SECRET', problem: 'is not set, nor are SFDC_USERNAME and SFDC_PRIVATE_KEY. Salesforce sign-in needs the one (client credentials) or the other two (JWT).' });
@@ -335,9 +339,9 @@ export const systemProblems = (config: Partial<Config>, system: System): Setting
   return problems;
 };
 
-const crossChecks = (config: Partial<Config>): string[] => {
+const crossChecks = (config: Partial<Config>, wrong: readonly SettingName[]): string[] => {
   const problems: string[] = [];
-  for (const system of Object.keys(SYSTEMS) as System[]) problems.push(...systemProblems(config, system).map(({ name, problem }) => `${name} ${problem}`));
+  for (const system of Object.keys(SYSTEMS) as System[]) problems.push(...systemProblems(config, system, wrong).map(({ name, problem }) => `${name} ${problem}`));
   if (!config.INGEST_CRON && config.MINUTES_BACK && config.INGEST_EVERY && config.MINUTES_BACK * 60_000 < config.INGEST_EVERY) {
     problems.push(`MINUTES_BACK is ${config.MINUTES_BACK} min, but a window is read only every ${config.INGEST_EVERY / 60_000} min (INGEST_EVERY): calls in between would be lost.`);
   }

@@ -126,7 +126,7 @@ describe('erasing by a phone number', () => {
 
     // Deleting is Temporal's own affair, a moment later.
     for (const id of trials) await until(() => system.wiring.temporal.workflow.getHandle(id).describe().then(() => false, (error: unknown) => error instanceof WorkflowNotFoundError));
-    for (let looks = 0; looks < 100 && (await system.wiring.callsClient.workflowStatus(system.key(GOOD))) !== undefined; looks += 1) await new Promise((resolve) => setTimeout(resolve, 200));
+    for (let looks = 0; looks < 500 && (await system.wiring.callsClient.workflowStatus(system.key(GOOD))) !== undefined; looks += 1) await new Promise((resolve) => setTimeout(resolve, 200));
     expect([callWorkflowId(system.key(GOOD)), await system.wiring.callsClient.workflowStatus(system.key(GOOD))]).toEqual([callWorkflowId(system.key(GOOD)), undefined]);
 
     // A later poll finds it at its source, and leaves it.

@@ -143,7 +143,7 @@ describe('a window of calls, from Webex to Salesforce', () => {
     expect(versions.map(({ version, startedFrom, crm }) => [version, startedFrom, crm?.action])).toEqual([[2, 'analysis', 'create_lead'], [1, 'recording', 'create_lead']]);
     expect(versions[0]?.recording).toEqual(versions[1]?.recording);
     // The link to the report is good for longer now.
-    const note = before.findLast(({ kind }) => kind === 'task_created')!;
-    expect((await ledgerOf(system.sandbox.salesforce)).slice(before.length)).toMatchObject([{ kind: 'task_updated', externalId: note['externalId'] }]);
+    const note = (await system.wiring.effects.list('default', taskId)).find(({ effect }) => effect === 'note')!;
+    expect((await ledgerOf(system.sandbox.salesforce)).slice(before.length)).toMatchObject([{ kind: 'task_updated', externalId: note.key }]);
   });
 });
