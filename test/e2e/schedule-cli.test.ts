@@ -83,7 +83,7 @@ describe('npm run schedule, misused', () => {
   it('names every missing setting', async () => {
     const { code, stderr } = await runProgram('schedule', { args: ['describe'], cwd: folder });
     expect(code).toBe(2);
-    for (const name of ['WEBEX_BASE_URL', 'DATABASE_URL']) expect(stderr).toContain(`${name} is not set`);
+    for (const name of ['AFTERCALL_KEYS', 'DATABASE_URL']) expect(stderr).toContain(`${name} is not set`);
     expect(stderr).toContain('--data');
   });
 
@@ -96,7 +96,7 @@ describe('npm run schedule, misused', () => {
   it.each(['describe', 'pause', 'resume', 'trigger', 'backfill --from 2026-11-20T08:00:00Z --to 2026-11-20T09:00:00Z'])('says how to create the schedule where there is none: %s', async (args) => {
     const { code, stdout, stderr } = await schedule(args);
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
-    expect(stderr).toContain('There is no schedule ingest/default/webex in namespace default. Create it with `npm run schedule -- apply`.');
+    expect(stderr).toContain('There is no schedule ingest/default/webex in namespace default. Create it with `npm run schedule -- apply`, or by saving the connector of its source.');
   });
 });
 
