@@ -32,15 +32,25 @@ const StagingRuleShape = z
   })
   .refine(({ minDurationSeconds: min, maxDurationSeconds: max }) => min === undefined || max === undefined || min <= max, 'minDurationSeconds must not be above maxDurationSeconds');
 
-/** A pattern from outside is matched against what was said on calls: it may not take for ever. */
+/** Each that may match more or less of a text multiplies the ways to try; so does each alternative. */
+const MOST_CHOICES = 3;
+const MOST_REPEATS = 50;
+
+/**
+ * A pattern from outside is matched against what was said on calls, in a process that serves other projects too: it
+ * must not take for ever. Counted repeats such as `{8}` cost nothing; of everything else there may be only a few.
+ */
 const brnFormat = z.string().min(1).max(200).superRefine((pattern, context) => {
   try {
     new RegExp(pattern);
   } catch (error) {
     context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : 'is no regular expression' });
   }
-  if (/[)\]}*+?]\s*[*+{]/.test(pattern.replaceAll(/\[[^\]]*\]/g, 'x').replaceAll(/\\./g, 'x')) || /\\[1-9]|\(\?/.test(pattern)) {
-    context.addIssue({ code: 'custom', message: 'must not repeat a group or a repetition, refer back or look around: such patterns can take for ever' });
+  const plain = pattern.replaceAll(/\\[1-9k]/g, '(?').replaceAll(/\\./g, 'x').replaceAll(/\[[^\]]*\]/g, 'x');
+  const counts = [...plain.matchAll(/\{(\d+)\}/g)].map(([, count]) => Number(count));
+  const choices = plain.replaceAll(/\(\?:/g, '(').match(/[*+?|]|\{\d+,\d*\}/g)?.length ?? 0;
+  if (choices > MOST_CHOICES || counts.some((count) => count > MOST_REPEATS) || /\(\?[^:]|\(\?$/.test(plain) || /[)*+?}][*+{]/.test(plain)) {
+    context.addIssue({ code: 'custom', message: `must hold at most ${MOST_CHOICES} of * + ? | {n,m}, no repeated group or repetition, no {n} above ${MOST_REPEATS}, no look-around and no back-reference: such patterns can take for ever` });
   }
 });
 

@@ -126,7 +126,10 @@ describe('reading', () => {
     const categories = [{ category: 'sales', queues: ['*sales*'] }];
     expect(await json(change({ passPercent: 55, categories }))).toEqual({ settings: { ...before.settings, passPercent: 55, categories }, changed: ['categories', 'passPercent'] });
     expect(await json(change({ passPercent: null, categories: null }))).toEqual(before);
-    for (const [wrong, says] of [[{}, 'names no setting'], [{ passPercent: 101 }, '100'], [{ passPercents: 1 }, 'passPercents'], [{ brnFormats: ['(a+)+$'] }, 'take for ever'], [{ brnFormats: ['['] }, 'regular expression'], [{ managedAccountsOwner: 'me' }, 'Salesforce'], [{ categories: [{ category: 'Sales!' }] }, 'lower-case']] as const) {
+    // The ones that an installation begins with are possible, too.
+    expect((await change({ brnFormats: before.settings['brnFormats'] })).status).toBe(200);
+    expect((await change({ brnFormats: null })).status).toBe(200);
+    for (const [wrong, says] of [[{}, 'names no setting'], [{ passPercent: 101 }, '100'], [{ passPercents: 1 }, 'passPercents'], [{ brnFormats: ['(a+)+$'] }, 'take for ever'], [{ brnFormats: [`^${'\\d*'.repeat(8)}X$`] }, 'take for ever'], [{ brnFormats: [`^${'a?'.repeat(40)}$`] }, 'take for ever'], [{ brnFormats: [`^${'(1|1)'.repeat(20)}$`] }, 'take for ever'], [{ brnFormats: ['^(?=1)1$'] }, 'take for ever'], [{ brnFormats: ['['] }, 'regular expression'], [{ managedAccountsOwner: 'me' }, 'Salesforce'], [{ categories: [{ category: 'Sales!' }] }, 'lower-case']] as const) {
       const refused = await change(wrong);
       expect([refused.status, await refused.text()]).toEqual([400, expect.stringContaining(says)]);
     }
