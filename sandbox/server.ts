@@ -162,7 +162,8 @@ export const startSandboxServer = async (
     ledger: () => ledger.entries,
   });
 
-  const server = createServer(app);
+  // Longer than a busy test process may be away from its event loop: a client would write into a connection that is closing.
+  const server = createServer({ keepAliveTimeout: 60_000 }, app);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, resolve);
