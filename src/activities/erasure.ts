@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { Context } from '@temporalio/activity';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { NoteTarget } from '../adapters/notes/notes.ts';
@@ -75,7 +75,10 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
   const cleanLogs = async (key: CallKey, runIds: readonly string[]): Promise<number> => {
     let lines = 0;
     for (const runId of runIds) {
-      const { logKey } = await runs.get(key.project, runId).catch(() => ({ logKey: null }));
+      const { logKey } = await runs.get(key.project, runId).catch((error: unknown) => {
+        if (isAftercallError(error) && error.code === 'NOT_FOUND') return { logKey: null };
+        throw error;
+      });
       const text = logKey && (await objects.getText(logKey, { signal: signal() }));
       // As a whole: another call's ID may begin with this one's.
       const named = JSON.stringify(key.callId);
@@ -92,8 +95,10 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
     const [erased, left]: [Places, Places] = [{}, {}];
     const add = (places: Places, place: string): void => void (places[place] = (places[place] ?? 0) + 1);
     for (const effect of await effects.list(key.project, key.callId)) {
-      if (effect.state === 'planned' && !effect.receipt) continue;
-      if (effect.effect !== 'note') {
+      const isNote = effect.effect === 'note';
+      // A note may have been written by an attempt that could not say so any more; looking for it does no harm.
+      if (effect.state === 'planned' && !effect.receipt && !isNote) continue;
+      if (!isNote) {
         add(left, `record in ${effect.target}`);
         continue;
       }
@@ -175,10 +180,32 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
       const { retainAudioDays, retainTranscriptsDays, retainRecordsDays } = await projects.settings(project);
       const before = (days: number): Date => new Date(Date.now() - days * DAY_MS);
       let found = 0;
+      if (retainAudioDays > 0) {
+        const past = await erasures.versionsBefore(project, 'recording', before(retainAudioDays), RETAINED_AT_ONCE);
+        for (const { callId, version } of past) {
+          const { recording } = await calls.getVersion({ project, callId, version });
+          if (recording) await removeObjects([recording.key]);
+          await erasures.forgetRecording({ project, callId }, version);
+        }
+        found += past.length;
+      }
+      if (retainTranscriptsDays > 0) {
+        const past = await erasures.versionsBefore(project, 'transcript', before(retainTranscriptsDays), RETAINED_AT_ONCE);
+        for (const { callId, version } of past) {
+          const { transcript, analysis } = await calls.getVersion({ project, callId, version });
+          await removeObjects([transcript?.key, transcript?.versionKey, analysisKey({ project, callId })].filter((key) => key !== undefined));
+          // Quotes are the transcript's words; verdicts and scores are the record's.
+          const bare = analysis && { ...analysis, summary: '', issues_detected: [], recommendations: [], ...(analysis.patterns ? { patterns: [] } : {}), answers: analysis.answers.map((answer) => ({ ...answer, reason: '', evidence: [], rejected: [] })) };
+          await erasures.forgetWords({ project, callId }, version, bare ?? undefined);
+        }
+        found += past.length;
+      }
+      // Last: a CRM that refuses to empty a note must not keep recordings and words from going.
       if (retainRecordsDays > 0) {
         const callIds = await erasures.callsBefore(project, before(retainRecordsDays), RETAINED_AT_ONCE);
         if (callIds.length > 0) {
-          const id = randomUUID().replaceAll('-', '');
+          // The same calls are the same erasure, however often it is tried.
+          const id = createHash('sha256').update(JSON.stringify([project, 'retention', callIds])).digest('hex').slice(0, 32);
           await erasures.open({ project, id, kind: 'retention', subject: client.subjectOf(project, createHash('sha256').update(callIds.join()).digest('hex')), by: 'retention', callIds });
           // One that is cut off here is taken up by the sweep.
           for (const callId of callIds) await eraseCall({ project, callId }, id);
@@ -190,26 +217,6 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
           await certify(project, id);
         }
         found += callIds.length;
-      }
-      if (retainAudioDays > 0) {
-        const past = await erasures.versionsBefore(project, 'recording', before(retainAudioDays), RETAINED_AT_ONCE);
-        for (const { callId, version } of past) {
-          const { recording } = await calls.getVersion({ project, callId, version });
-          if (recording) await removeObjects([recording.key]);
-          await erasures.forget({ project, callId }, version, 'recording');
-        }
-        found += past.length;
-      }
-      if (retainTranscriptsDays > 0) {
-        const past = await erasures.versionsBefore(project, 'transcript', before(retainTranscriptsDays), RETAINED_AT_ONCE);
-        for (const { callId, version } of past) {
-          const { transcript, analysis } = await calls.getVersion({ project, callId, version });
-          await removeObjects([transcript?.key, transcript?.versionKey, analysisKey({ project, callId })].filter((key) => key !== undefined));
-          // Quotes are the transcript's words; verdicts and scores are the record's.
-          const bare = analysis && { ...analysis, answers: analysis.answers.map((answer) => ({ ...answer, reason: '', evidence: [], rejected: [] })) };
-          await erasures.forget({ project, callId }, version, 'transcript', bare ?? undefined);
-        }
-        found += past.length;
       }
       return found > 0;
     },

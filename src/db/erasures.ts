@@ -3,6 +3,7 @@ import { type Selectable, sql } from 'kysely';
 import type { CallKey } from '../domain/call.ts';
 import type { Certificate, ErasureKind, Places } from '../domain/erasure.ts';
 import { AftercallError } from '../domain/errors.ts';
+import type { ReviewAct } from '../domain/review.ts';
 import { rescoreHasEnded, type RescoreState } from '../domain/rescore.ts';
 import { type Database, json } from './database.ts';
 import type { ErasuresTable } from './schema.ts';
@@ -96,7 +97,8 @@ export const createErasures = (db: Database) => {
         // One that came just now, with a recording that is not removed: its delivery drops both.
         const cleared = sql`(body #>> '{given,audio,key}' is null or body #>> '{given,audio,key}' = any(${sql.val([...removedKeys])}::text[]))`;
         await remove('inbox', sql`delete from inbox where project = ${project} and position(${quoted} in body::text) > 0 and ${cleared}`.execute(tx));
-        await remove('idempotency_keys', sql`delete from idempotency_keys where position(${quoted} in response::text) > 0`.execute(tx));
+        // Answers about the call, not whatever has such a name in it: the table is everybody's.
+        await remove('idempotency_keys', sql`delete from idempotency_keys where response ->> 'callId' = ${callId}`.execute(tx));
         for (const [kind, term, ...columns] of [['queue', call?.queue_name, 'queue_name'], ['agent', call?.agent_name, 'agent_name'], ['phone', call?.origin_number, 'origin_number', 'destination_number'], ['phone', call?.destination_number, 'origin_number', 'destination_number']] as const) {
           if (!term) continue;
           const used = columns.map((column) => sql`exists (select from calls where project = ${project} and ${sql.ref(column)} = ${term})`);
@@ -128,8 +130,9 @@ export const createErasures = (db: Database) => {
     /** Calls with a number, whoever called whom. */
     async callsOf(project: string, digits: string, limit: number): Promise<string[]> {
       const rows = await sql<{ call_id: string }>`
-        select call_id from calls where project = ${project} and origin_number = ${digits}
-        union select call_id from calls where project = ${project} and destination_number = ${digits} limit ${limit}`.execute(db);
+        -- Some sources write 00 for the plus sign.
+        select call_id from calls where project = ${project} and origin_number in (${digits}, ${`00${digits}`})
+        union select call_id from calls where project = ${project} and destination_number in (${digits}, ${`00${digits}`}) limit ${limit}`.execute(db);
       return rows.rows.map((row) => row.call_id);
     },
 
@@ -141,23 +144,70 @@ export const createErasures = (db: Database) => {
 
     /** Versions from before a time that still have a recording, or a transcript. */
     async versionsBefore(project: string, what: 'recording' | 'transcript', before: Date, limit: number): Promise<{ callId: string; version: number }[]> {
-      const rows = await db.selectFrom('call_versions').select(['call_id', 'version']).where('project', '=', project).where('started_at', '<', before).where('ended_at', 'is not', null).where(what, 'is not', null).orderBy('started_at').limit(limit).execute();
+      const rows = await db
+        .selectFrom('call_versions as v')
+        .innerJoin('calls as c', (join) => join.onRef('c.project', '=', 'v.project').onRef('c.call_id', '=', 'v.call_id'))
+        .select(['v.call_id', 'v.version'])
+        .where('v.project', '=', project)
+        .where('v.started_at', '<', before)
+        .where(`v.${what}`, 'is not', null)
+        // Versions share their objects: while one runs, or is not past its time, the call keeps them.
+        .where('c.ended_at', 'is not', null)
+        .where((eb) => eb.not(eb.exists(eb.selectFrom('call_versions as n').select('n.version').whereRef('n.project', '=', 'v.project').whereRef('n.call_id', '=', 'v.call_id').where('n.started_at', '>=', before))))
+        .orderBy('v.started_at')
+        .limit(limit)
+        .execute();
       return rows.map((row) => ({ callId: row.call_id, version: row.version }));
     },
 
-    async forget({ project, callId }: CallKey, version: number, what: 'recording' | 'transcript', analysis?: object): Promise<void> {
-      await db
-        .updateTable('call_versions')
-        .set({ [what]: null, ...(analysis ? { analysis: json(analysis) } : {}) })
-        .where('project', '=', project)
-        .where('call_id', '=', callId)
-        .where('version', '=', version)
-        .execute();
+    /** A version goes on without its recording. */
+    async forgetRecording({ project, callId }: CallKey, version: number): Promise<void> {
+      await db.updateTable('call_versions').set({ recording: null }).where('project', '=', project).where('call_id', '=', callId).where('version', '=', version).execute();
+    },
+
+    /** A version goes on without what was said: its transcript, quotes of it, and answers that hold either. Scores stay. */
+    async forgetWords({ project, callId }: CallKey, version: number, analysis: object | undefined): Promise<void> {
+      await db.transaction().execute(async (tx) => {
+        // Reviews are append-only but for this.
+        await sql`select set_config('app.forget_words', 'on', true)`.execute(tx);
+        await tx
+          .updateTable('call_versions')
+          .set({ transcript: null, ...(analysis ? { analysis: json(analysis) } : {}) })
+          .where('project', '=', project)
+          .where('call_id', '=', callId)
+          .where('version', '=', version)
+          .execute();
+        const reviews = await tx.selectFrom('reviews').select(['revision', 'act']).where('project', '=', project).where('call_id', '=', callId).where('version', '=', version).execute();
+        for (const { revision, act } of reviews) {
+          await tx.updateTable('reviews').set({ act: json(withoutWords(act)) }).where('project', '=', project).where('call_id', '=', callId).where('version', '=', version).where('revision', '=', revision).execute();
+        }
+        const kept = sql`exists (select from call_versions v where v.project = ${project} and v.call_id = ${callId} and v.transcript is not null)`;
+        await sql`update given_calls set transcript = null where project = ${project} and call_id = ${callId} and not ${kept}`.execute(tx);
+        await sql`update preset_tests set result = null where project = ${project} and call_id = ${callId}`.execute(tx);
+        await sql`update costs set result = null where project = ${project} and call_id = ${callId} and result is not null`.execute(tx);
+      });
     },
   };
 };
 
 export type Erasures = ReturnType<typeof createErasures>;
+
+/** A review without the words of the call and without people's own about it: what was decided stays. */
+const withoutWords = (act: ReviewAct): ReviewAct => {
+  switch (act.kind) {
+    case 'correct': {
+      const { evidence: _quote, ...rest } = act;
+      return { ...rest, comment: '' };
+    }
+    case 'override':
+      return { ...act, comment: '' };
+    case 'swap_speakers':
+      return { ...act, answers: act.answers.map((answer) => ({ ...answer, reason: '', evidence: [], rejected: [] })) };
+    case 'confirm':
+    case 'undo':
+      return act;
+  }
+};
 
 /** Two sets of counts as one. */
 const merged = (column: 'counts' | 'left_over', more: Places) => sql`(

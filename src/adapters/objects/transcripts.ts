@@ -22,8 +22,9 @@ const TranscriptSchema = z.object({
  *
  * @returns undefined when there is none
  */
-export const loadTranscript = async (objects: Pick<ObjectStore, 'getText'>, stored: { key: string; speakers?: Record<string, string> } | null, options: { signal?: AbortSignal } = {}): Promise<Transcript | undefined> => {
-  const text = stored && (await objects.getText(stored.key, options));
+export const loadTranscript = async (objects: Pick<ObjectStore, 'getText'>, stored: { key: string; versionKey?: string; speakers?: Record<string, string> } | null, options: { signal?: AbortSignal } = {}): Promise<Transcript | undefined> => {
+  // A version's own: what lies at the other key is the newest's.
+  const text = stored && ((stored.versionKey && (await objects.getText(stored.versionKey, options))) || (await objects.getText(stored.key, options)));
   if (!text) return undefined;
   const transcript = TranscriptSchema.parse(JSON.parse(text)) as Transcript;
   return stored.speakers ? withSpeakers(transcript, stored.speakers) : transcript;
