@@ -85,6 +85,17 @@ export const createMessages = (db: Database) => ({
       .onConflict((conflict) => conflict.column('id').doNothing())
       .execute();
     if (correctable) {
+      // What was not delivered yet goes out as it is now.
+      const waiting = await db
+        .updateTable('messages')
+        .set({ message: json(content), updated_at: sql`now()`, ...(message.version === undefined ? {} : { version: message.version }) })
+        .where('id', '=', id)
+        .where('state', 'in', ['pending', 'failed', 'unknown'])
+        .returning('id')
+        .executeTakeFirst();
+      if (waiting) return this.get(message.project, id);
+      const sending = await db.selectFrom('messages').select('id').where('id', '=', id).where('state', '=', 'sending').where(sql<boolean>`message - 'link' - 'facts' <> ${json(content)}::jsonb - 'link' - 'facts'`).executeTakeFirst();
+      if (sending) throw new AftercallError('CONFLICT', 'The message is being sent with what it said before.', { advice: 'It is tried again, and corrected then.' });
       await db
         .updateTable('messages')
         .set({ message: json(content), state: 'pending', round: sql`round + 1`, updated_at: sql`now()`, ...(message.version === undefined ? {} : { version: message.version }) })
