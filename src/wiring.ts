@@ -268,7 +268,7 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
   return {
     workflows: {
       ...createMetadataActivities({ calls, objects, catalog, projects }),
-      ...createDeskActivities({ calls, costs, runs, publishing, storeScore }),
+      ...createDeskActivities({ calls, costs, runs, publishing, storeScore, log }),
       ...createReviewPublishing({ calls, agreement, reviewPublications, storeScore, publishing }),
       ...createIngestActivities({ adaptersOf, calls, runs, intake, release: budgetRelease, client: callsClient }),
       ...rescoreBooks,

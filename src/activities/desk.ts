@@ -3,6 +3,8 @@ import type { Costs } from '../db/costs.ts';
 import type { Runs } from '../db/runs.ts';
 import type { DeskActivities } from '../domain/activities.ts';
 import type { Step } from '../domain/steps.ts';
+import { isAftercallError } from '../domain/errors.ts';
+import type { Log } from '../telemetry/log.ts';
 import { signal } from './context.ts';
 import type { Publishing } from './publish.ts';
 import type { StoreScore } from './stored-score.ts';
@@ -13,9 +15,10 @@ interface Dependencies {
   runs: Runs;
   publishing: Pick<Publishing, 'noteCall' | 'announceCall' | 'announceAttention'>;
   storeScore: StoreScore;
+  log: Pick<Log, 'warn'>;
 }
 
-export const createDeskActivities = ({ calls, costs, runs, publishing, storeScore }: Dependencies): Pick<DeskActivities, 'deliver' | 'recordState'> => ({
+export const createDeskActivities = ({ calls, costs, runs, publishing, storeScore, log }: Dependencies): Pick<DeskActivities, 'deliver' | 'recordState'> => ({
   /**
    * Brings the call's record up to date with its analysis, notes it in the CRM, closes the call and tells of it.
    *
@@ -39,7 +42,13 @@ export const createDeskActivities = ({ calls, costs, runs, publishing, storeScor
   async recordState({ call, state, step, attention, reason, drop = [] }) {
     await calls.dropResults(call, drop);
     await calls.setState(call, { state, step: step ?? null, reason, ...(attention ? { attention } : {}) });
-    if (state === 'needs_attention' && attention) await publishing.announceAttention({ call, attention });
+    if (state === 'needs_attention' && attention) {
+      await publishing.announceAttention({ call, attention }).catch((error: unknown) => {
+        // That a call waits has to be recorded, whether or not anybody can be told.
+        if (!isAftercallError(error) || error.retryable) throw error;
+        log.warn({ project: call.project, callId: call.callId, code: error.code }, 'nobody could be told that a call waits');
+      });
+    }
     const { runId } = await calls.getVersion(call);
     if (!runId || state === 'processing') return;
     const level = state === 'failed' ? 'error' : state === 'needs_attention' ? 'warn' : 'info';

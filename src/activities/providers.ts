@@ -9,7 +9,7 @@ import type { Presets } from '../db/presets.ts';
 import type { Projects } from '../db/projects.ts';
 import type { CallDetails, CallVersion } from '../domain/call.ts';
 import { categoryOf } from '../domain/category.ts';
-import { AftercallError } from '../domain/errors.ts';
+import { AftercallError, isAftercallError } from '../domain/errors.ts';
 import { bindingFor, INSTALLATION, INSTALLATION_PRESET, parseBinding, type PresetProvider, type PresetRef, presetStamp } from '../domain/preset.ts';
 import { DEFAULT_TEMPLATE } from '../domain/prompt-template.ts';
 import { DEFAULT_RUBRIC, type Rubric } from '../domain/rubric.ts';
@@ -119,6 +119,8 @@ export const createProviders = ({ presets, calls, projects, registries, installa
     if (binding === undefined) return INSTALLATION_PRESET;
     const parsed = parseBinding(binding);
     return presets.resolve(project, parsed ?? { preset: binding }).catch((error: unknown) => {
+      // A database that stumbles is no mistake in the settings.
+      if (!isAftercallError(error) || error.code !== 'NOT_FOUND') throw error;
       throw new AftercallError('CONFIG_INVALID', `The settings bind preset "${binding}" to these calls, and there is none.`, { advice: "Bind one that there is in the project's settings, then retry.", cause: error });
     });
   };

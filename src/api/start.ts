@@ -38,7 +38,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
   const relay = startWebhookRelay({ inbox, deliveries, log });
   const publicationRelay = startPublicationRelay({ reviewPublications, callsClient, log });
   const idempotency = createIdempotency(db);
-  const expiry = createExpiry({ calls, projects, client: callsClient });
+  const expiry = createExpiry({ calls, projects, client: callsClient, log });
   const housekeeping = [
     startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep }, everyMs: HOUR_MS, log }),
     startHousekeeping({ sweeps: { budgets: budgetRelease.everywhere }, everyMs: HOUR_MS / 4, log }),

@@ -1,7 +1,8 @@
 import pLimit from 'p-limit';
 import type { CallRow, Calls } from '../db/calls.ts';
 import type { Projects } from '../db/projects.ts';
-import { isAftercallError } from '../domain/errors.ts';
+import { isAftercallError, messageOf } from '../domain/errors.ts';
+import type { Log } from '../telemetry/log.ts';
 import type { CallsClient } from './calls.ts';
 
 /** Of each project in one sweep; the next takes the next. */
@@ -17,7 +18,7 @@ export type Expiry = ReturnType<typeof createExpiry>;
  * Swept from outside and not timed in each call's workflow: a timer would cost an Action for every staged
  * call, this costs one for those that expire.
  */
-export const createExpiry = ({ calls, projects, client }: { calls: Calls; projects: Projects; client: Pick<CallsClient, 'reject' | 'workflowStatus'> }) => {
+export const createExpiry = ({ calls, projects, client, log }: { calls: Calls; projects: Projects; client: Pick<CallsClient, 'reject' | 'workflowStatus'>; log: Pick<Log, 'warn'> }) => {
   const reject = async (call: CallRow, reason: string): Promise<boolean> => {
     try {
       await client.reject(call, { by: 'expiry', reason, at: 'staging' }, `expired-${call.version}`);
@@ -33,6 +34,13 @@ export const createExpiry = ({ calls, projects, client }: { calls: Calls; projec
     }
   };
 
+  /** One that cannot be reached now must not keep the others waiting; the next sweep tries it again. */
+  const rejectIfPossible = (call: CallRow, reason: string): Promise<boolean> =>
+    reject(call, reason).catch((error: unknown) => {
+      log.warn({ project: call.project, callId: call.callId, error: messageOf(error) }, 'a staged call has expired and cannot be rejected, will be tried again');
+      return false;
+    });
+
   return {
     /** @returns how many calls have expired */
     async sweep(now = Date.now()): Promise<number> {
@@ -43,7 +51,7 @@ export const createExpiry = ({ calls, projects, client }: { calls: Calls; projec
         const reason = `expired: nobody ruled on it within ${hours} hours`;
         const lane = pLimit(LANES);
         const due = await calls.listStagedBefore(project, new Date(now - hours * HOUR_MS), AT_ONCE);
-        const rejected = await Promise.all(due.map((call) => lane(() => reject(call, reason))));
+        const rejected = await Promise.all(due.map((call) => lane(() => rejectIfPossible(call, reason))));
         expired += rejected.filter(Boolean).length;
       }
       return expired;

@@ -79,7 +79,8 @@ export const messageActivities = (pace: Pace): MessageActivities => {
 export const publicationActivities = (pace: Pace): PublicationActivities =>
   proxyActivities<PublicationActivities>({
     taskQueue: queueName('workflows'),
-    startToCloseTimeout: '2m',
+    // A very full card is read through to find the note.
+    startToCloseTimeout: '5m',
     scheduleToCloseTimeout: '6h',
     heartbeatTimeout: pace.heartbeatTimeoutMs,
     retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: pace.maxRetryMs, maximumAttempts: pace.attempts },

@@ -189,7 +189,7 @@ describe('a call that nobody rules on', () => {
     await settle({ autoProcess: false, stagingExpiresAfterHours: 2 });
     const { callIds, read } = await aWindow(3);
     await read();
-    const expiry = createExpiry({ calls: system.wiring.calls, projects: system.wiring.projects, client: system.wiring.callsClient });
+    const expiry = createExpiry({ calls: system.wiring.calls, projects: system.wiring.projects, client: system.wiring.callsClient, log: system.wiring.log });
     expect(await expiry.sweep(Date.now() + 3_600_000)).toBe(0);
     // One has lost its workflow in Temporal.
     await system.wiring.temporal.workflow.getHandle(`call/default/${callIds[2]}`).terminate('a test');
