@@ -1,0 +1,97 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { sql } from 'kysely';
+import { createCalls } from '../../src/db/calls.ts';
+import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
+import { createErasures, type Erasures } from '../../src/db/erasures.ts';
+import { createMessages } from '../../src/db/messages.ts';
+import type { Evidence } from '../../src/domain/analysis.ts';
+
+const WORDS = 'the heron flies at dawn';
+const quote: Evidence = { quote: WORDS, speaker: 'customer', turn: 0, startMs: 0, endMs: 1 };
+
+let db: Database;
+let erasures: Erasures;
+beforeAll(async () => {
+  db = await openDatabase('pglite:');
+  await migrate(db);
+  erasures = createErasures(db);
+}, 60_000);
+afterAll(() => db?.destroy());
+
+/** A call with words in every place that may hold some. */
+const aCallWithWords = async (callId: string, { versions = 1, startedDaysAgo = 40 } = {}): Promise<void> => {
+  const calls = createCalls(db);
+  await calls.stage('default', [{ source: 'webex', callId, status: 'completed', direction: 'inbound', startedAtMs: Date.UTC(2026, 0, 1) }], 'staged');
+  for (let version = 1; version <= versions; version += 1) {
+    await calls.openVersion({ project: 'default', callId, version }, { from: 'recording', state: 'staged' });
+    await calls.keepResult({ project: 'default', callId, version }, 'transcription', { key: `${callId}/t`, turns: 1, durationMs: 1, provider: 'p', model: 'm' });
+    await calls.setState({ project: 'default', callId, version }, { state: 'completed', result: 'processed' });
+  }
+  await sql`update call_versions set started_at = now() - make_interval(days => ${startedDaysAgo}) where call_id = ${callId} and version = 1`.execute(db);
+  const common = { project: 'default', call_id: callId, version: 1 };
+  const acts = [
+    { kind: 'correct', criterion: 'needs', verdict: 'yes', comment: WORDS, evidence: quote },
+    { kind: 'override', scorePercent: 5, comment: WORDS },
+    { kind: 'swap_speakers', speakers: { agent: 'customer' }, answers: [{ criterion: 'needs', verdict: 'yes', claimed: 'yes', reason: WORDS, evidence: [quote], rejected: [{ quote: WORDS, why: 'empty' }] }] },
+  ];
+  for (const [index, act] of acts.entries()) {
+    await db.insertInto('reviews').values({ ...common, revision: index + 1, analysis_version: 1, kind: act.kind as never, act: JSON.stringify(act), undoes: null, stamps: '{}', by_name: 'x', by_kind: 'user' }).execute();
+  }
+  await db.insertInto('given_calls').values({ project: 'default', call_id: callId, transcript: JSON.stringify({ turns: [WORDS] }) }).execute();
+  await db.insertInto('costs').values({ ...common, key: `cost-${callId}`, step: 'analysis', kind: 'llm', provider: 'p', model: 'm', state: 'settled', result: JSON.stringify({ said: WORDS }) }).execute();
+};
+/** Tables that hold the words, for one call. */
+const holding = async (callId: string): Promise<string[]> => {
+  const { rows } = await sql<{ name: string }>`select table_name as name from information_schema.columns where table_schema = current_schema() and column_name = 'call_id'`.execute(db);
+  const found: string[] = [];
+  for (const { name } of rows) {
+    const { rows: hits } = await sql`select 1 from ${sql.table(name)} as t where call_id = ${callId} and t::text like ${`%${WORDS}%`}`.execute(db);
+    if (hits.length > 0) found.push(name);
+  }
+  return found.toSorted();
+};
+
+describe('words past their time', () => {
+  it('are gone from every table, and what was decided stays', async () => {
+    await aCallWithWords('spoken');
+    expect(await holding('spoken')).toEqual(['costs', 'given_calls', 'reviews']);
+    await erasures.forgetWords({ project: 'default', callId: 'spoken' }, 1, undefined);
+    expect(await holding('spoken')).toEqual([]);
+    const reviews = await db.selectFrom('reviews').select(['kind', 'act']).where('call_id', '=', 'spoken').orderBy('revision').execute();
+    expect(reviews.map(({ act }) => act)).toMatchObject([{ kind: 'correct', verdict: 'yes' }, { kind: 'override', scorePercent: 5 }, { kind: 'swap_speakers', speakers: { agent: 'customer' }, answers: [{ verdict: 'yes' }] }]);
+    // Nobody else may change one.
+    await expect(db.updateTable('reviews').set({ by_name: 'y' }).where('call_id', '=', 'spoken').execute()).rejects.toThrow(/append-only/);
+  });
+
+  it('stay with a call that has a newer run, or one under way: its versions share what is stored', async () => {
+    const before = new Date(Date.now() - 30 * 86_400_000);
+    const due = async (): Promise<string[]> => (await erasures.versionsBefore('default', 'transcript', before, 10)).map(({ callId, version }) => `${callId} ${version}`);
+    await aCallWithWords('old');
+    await aCallWithWords('run-again', { versions: 2 });
+    expect(await due()).toEqual(['old 1']);
+    await sql`update call_versions set started_at = now() - interval '35 days' where call_id = 'run-again' and version = 2`.execute(db);
+    expect((await due()).toSorted()).toEqual(['old 1', 'run-again 1', 'run-again 2']);
+    await sql`update calls set ended_at = null, state = 'processing' where call_id = 'run-again'`.execute(db);
+    expect(await due()).toEqual(['old 1']);
+  });
+});
+
+describe('a message that is corrected', () => {
+  const messages = () => createMessages(db);
+  const add = (score: number) =>
+    messages().add(
+      { project: 'default', occasion: 'call.low_score/c/1', event: 'call.low_score', notifier: 'telegram', target: 't', targetKey: 't', class: 'no_key', content: { event: 'call.low_score', title: `Score ${score}`, lines: [], facts: {} } },
+      { correctable: true },
+    );
+
+  it('goes out as it is now when it has not gone out yet, and again when it has', async () => {
+    const { id } = await add(30);
+    expect(await add(90)).toMatchObject({ id, state: 'pending', round: 1, message: { title: 'Score 90' } });
+    await messages().begin('default', id);
+    // What is on its way cannot be changed: whoever corrects it tries again.
+    await expect(add(40)).rejects.toMatchObject({ code: 'CONFLICT', retryable: true });
+    expect((await add(90)).state).toBe('sending');
+    await messages().end('default', id, { state: 'delivered', outcome: 'delivered', receipt: { messageId: 1 } });
+    expect(await add(40)).toMatchObject({ id, state: 'pending', round: 2, message: { title: 'Score 40' } });
+  });
+});
