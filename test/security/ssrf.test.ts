@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { planLaunch, standInSettings } from '../../scripts/launch-plan.ts';
-import { createGuard, type Guard } from '../../src/adapters/http/guard.ts';
+import { createGuard, fetchThrough, type Guard } from '../../src/adapters/http/guard.ts';
 import { send } from '../../src/adapters/http/http.ts';
 import { parseHostList, specialKindOf } from '../../src/adapters/http/hosts.ts';
 import { toProblem } from '../../src/api/problems.ts';
@@ -382,5 +382,31 @@ describe('on-premise mode', () => {
     expect(only('*.internal.example, 127.0.0.1', { ...amoCrm, AMOCRM_BASE_URL: 'https://example.kommo.com' })).toThrow(/AMOCRM_BASE_URL leads to example\.kommo\.com:443/);
     expect(only('*.internal.example, 127.0.0.1', { OBJECTS_DIR: '', S3_BUCKET: 'b', ATHENA_OUTPUT: 's3://b/' })).toThrow(/S3_BUCKET leads to b\.s3\.ap-southeast-1\.amazonaws\.com:443[^]*GLUE_DATABASE leads to glue\.[^]*ATHENA_OUTPUT leads to athena\./);
     expect(only('*.internal.example, 127.0.0.1, 10.1.0.5:9000', { OBJECTS_DIR: '', S3_BUCKET: 'b', ATHENA_OUTPUT: 's3://b/', AWS_ENDPOINT_URL: 'http://10.1.0.5:9000' })).not.toThrow();
+  });
+});
+
+describe('an answer without end', () => {
+  it('breaks off at the limit, and the sender is told no more', async () => {
+    const endless = createServer((_request, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      const more = (): void => {
+        while (!response.destroyed && response.write(Buffer.alloc(64 * 1024, 0x20)));
+        response.once('drain', more);
+      };
+      more();
+    });
+    await new Promise<void>((resolve) => endless.listen(0, '127.0.0.1', resolve));
+    try {
+      const { port } = endless.address() as AddressInfo;
+      const api = fetchThrough(createGuard({ allow: parseHostList('127.0.0.1') }), 1024 * 1024);
+      const closed = new Promise((resolve) => endless.once('connection', (socket: Socket) => socket.once('close', resolve)));
+      const response = await api(`http://127.0.0.1:${port}/`);
+      await expect(response.text()).rejects.toMatchObject({ code: 'UPSTREAM_NONSENSE', message: expect.stringContaining('1 MB') as unknown });
+      // The connection is not left open for the rest.
+      await closed;
+    } finally {
+      endless.closeAllConnections();
+      await new Promise((resolve) => endless.close(resolve));
+    }
   });
 });

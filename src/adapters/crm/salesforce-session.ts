@@ -2,7 +2,7 @@ import { createSign } from 'node:crypto';
 import { Connection } from 'jsforce';
 import { readPem, type SalesforceConfig } from '../../config.ts';
 import { AftercallError, isAftercallError } from '../../domain/errors.ts';
-import { fetchWithin, type Guard } from '../http/guard.ts';
+import { fetchThrough, fetchWithin, type Guard } from '../http/guard.ts';
 import { sendForJson } from '../http/http.ts';
 import { addressed, type Reach } from '../http/reach.ts';
 import { salesforceFailure } from './salesforce-errors.ts';
@@ -66,7 +66,7 @@ export const createSalesforceSession = (config: SalesforceConfig, guard?: Guard)
       const { promise: cancelled, reject } = Promise.withResolvers<never>();
       const stop = (): void => reject(signal.reason as Error);
       signal.addEventListener('abort', stop, { once: true });
-      const transport = new SalesforceTransport({ doing, signal, timeoutMs: config.UPSTREAM_TIMEOUT, fetch: guard ? guard.fetch : (url, init) => fetchWithin(config.OUTBOUND_ONLY)(url, { ...init, body: init.body ?? null }) });
+      const transport = new SalesforceTransport({ doing, signal, timeoutMs: config.UPSTREAM_TIMEOUT, fetch: (url, init) => (guard ? fetchThrough(guard) : fetchWithin(config.OUTBOUND_ONLY))(url, { ...init, body: init.body ?? null }) });
       let signIns = 0;
       let signInFailure: unknown;
 

@@ -141,15 +141,35 @@ export const fetchWithin =
     return fetch(input, { ...init, redirect: 'manual' });
   };
 
+/** No answer of an API is as long. The libraries that read it know no limit, and the process serves other projects too. */
+const MAX_API_ANSWER_BYTES = 32 * 1024 * 1024;
+
+/** An answer that breaks off when it gets too long. */
+const limited = (response: Response, maxBytes: number): Response => {
+  if (!response.body) return response;
+  let bytes = 0;
+  const counted = response.body.pipeThrough(
+    new TransformStream<Uint8Array, Uint8Array>({
+      transform(chunk, controller) {
+        bytes += chunk.byteLength;
+        if (bytes <= maxBytes) controller.enqueue(chunk);
+        else controller.error(new AftercallError('UPSTREAM_NONSENSE', `The answer is longer than ${Math.round(maxBytes / 1024 / 1024)} MB.`, { advice: 'Check that the address leads to the API that it should.' }));
+      },
+    }),
+  );
+  return new Response(counted, { status: response.status, statusText: response.statusText, headers: response.headers });
+};
+
 /** The same for an address that a project's administrator has set: checked and looked up by the guard at every request. */
 export const fetchThrough =
-  (guard: Guard): typeof fetch =>
+  (guard: Guard, maxBytes = MAX_API_ANSWER_BYTES): typeof fetch =>
   async (input, init) => {
     if (input instanceof Request) throw new TypeError('Give the address and what to send apart.');
     // A form becomes what it is sent as, with its boundary.
     const { headers, body } = init?.body instanceof FormData ? await formOf(init) : { headers: new Headers(init?.headers), body: init?.body };
     if (body !== undefined && body !== null && typeof body !== 'string' && !(body instanceof Blob) && !isStream(body)) throw new TypeError('Only text, files, forms and streams can be sent through the guard.');
-    return guard.fetch(guard.parse(input.toString()), { method: init?.method ?? 'GET', headers: Object.fromEntries(headers), body: body ?? undefined, signal: init?.signal ?? new AbortController().signal });
+    const response = await guard.fetch(guard.parse(input.toString()), { method: init?.method ?? 'GET', headers: Object.fromEntries(headers), body: body ?? undefined, signal: init?.signal ?? new AbortController().signal });
+    return limited(response, maxBytes);
   };
 
 /** Of what is streamed, nobody knows it beforehand: it goes in chunks. */
