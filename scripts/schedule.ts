@@ -3,7 +3,7 @@ import type { Client } from '@temporalio/client';
 import { POLLED } from '../src/adapters/connectors/registry.ts';
 import { createScheduleOf, createSchedules, type Schedules, type ScheduleView } from '../src/client/schedules.ts';
 import { connectTemporal } from '../src/client/temporal.ts';
-import { type Config, loadConfig, paceOf, type System, withSystem } from '../src/config.ts';
+import { type Config, loadConfig, paceOf, projectSettings, type System, withSystem } from '../src/config.ts';
 import { createKeyRing } from '../src/crypto/key-ring.ts';
 import { dataConverter } from '../src/crypto/payload-codec.ts';
 import { createConnectors } from '../src/db/connectors.ts';
@@ -101,7 +101,7 @@ const withConnector = async ({ client, config, project, source }: { client: Clie
   const db = await openDatabase(config.DATABASE_URL);
   try {
     const connectors = createConnectors(db, createKeyRing(config.AFTERCALL_KEYS));
-    return await createScheduleOf({ client, config, pace: paceOf(config), connectors, projects: createProjects(db) })(project, source);
+    return await createScheduleOf({ client, config, pace: paceOf(config), connectors, projects: createProjects(db, { [DEFAULT_PROJECT]: projectSettings(config) }) })(project, source);
   } finally {
     await db.destroy();
   }

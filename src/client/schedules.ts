@@ -191,6 +191,6 @@ export const createScheduleOf =
       });
     }
     const own = connector ? configWith(config, system, connector) : config;
-    const minutesBack = connector && connector.settings['MINUTES_BACK'] === undefined ? (given?.minutesBack ?? (await projects.settings(project)).minutesBack) : own.MINUTES_BACK;
+    const minutesBack = connector?.settings['MINUTES_BACK'] === undefined ? (given?.minutesBack ?? (await projects.settings(project)).minutesBack) : own.MINUTES_BACK;
     return createSchedules({ client, config: own, pace, minutesBack, project, source });
   };

@@ -182,6 +182,19 @@ describe('two projects', () => {
     expect((await ledgerOf(sandbox.telegram, 'message_sent')).map(({ text }) => text)).toEqual([expect.stringContaining('north')]);
   });
 
+  it('read as far back as their settings say, from the next window on', async () => {
+    const windowOf = async (place: Place): Promise<unknown> => {
+      const { action } = await system.wiring.temporal.schedule.getHandle(`ingest/${place}/amocrm`).describe();
+      return (action as { args?: unknown[] }).args;
+    };
+    expect((await ask('PUT', connector('south'), { settings: settingsOf('south', { INGEST_EVERY: '1h' }) })).status).toBe(200);
+    const before = await windowOf('north');
+    for (const place of ['north', 'south']) expect((await ask('PATCH', `/v1/projects/${place}/settings`, { minutesBack: 4_321 })).status).toBe(200);
+    expect(await windowOf('south')).toMatchObject([{ minutesBack: 4_321 }]);
+    // What the connector itself says comes first.
+    expect(await windowOf('north')).toEqual(before);
+  });
+
   it('take webhooks each at its own address and from its own account', async () => {
     const [id] = await addNotes(accounts.north!, { list: 'contacts', recordingOf: CONSUMER.taskId });
     const send = (secret: string, accountId: string): Promise<Response> =>

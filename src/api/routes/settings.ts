@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { messageOf } from '../../domain/errors.ts';
+import { POLLED } from '../../adapters/connectors/registry.ts';
+import { isAftercallError, messageOf } from '../../domain/errors.ts';
 import { parseBinding } from '../../domain/preset.ts';
 import type { ApiDependencies } from '../dependencies.ts';
 import type { RouteTable } from '../route.ts';
@@ -10,8 +11,21 @@ const TAG = 'Projects';
 const PATH = '/v1/projects/:project/settings';
 const ViewShape = z.object({ settings: SettingsShape, /** Names of those that were set here; the others are the installation's. */ changed: z.array(z.string()) });
 
-export const settingsRoutes = (route: RouteTable, { presets, projects, budgetRelease, log }: ApiDependencies): void => {
+export const settingsRoutes = (route: RouteTable, { presets, projects, budgetRelease, scheduleOf, log }: ApiDependencies): void => {
   const view = async (project: string): Promise<z.input<typeof ViewShape>> => ({ settings: await projects.settings(project), changed: Object.keys(await projects.storedSettings(project)).toSorted() });
+
+  /** How far windows reach back stands in the schedules, too: those that there are follow. */
+  const reschedule = async (project: string): Promise<void> => {
+    for (const source of POLLED) {
+      try {
+        const schedules = await scheduleOf(project, source);
+        await schedules.describe();
+        await schedules.apply();
+      } catch (error) {
+        if (!isAftercallError(error) || error.code !== 'NOT_FOUND') throw error;
+      }
+    }
+  };
 
   route.get(PATH, { access: 'project_viewer', summary: "The project's settings as they hold, and which were set here", tag: TAG, params: ProjectParams, returns: ViewShape }, async ({ params }) => view(params.project));
   route.patch(
@@ -25,6 +39,7 @@ export const settingsRoutes = (route: RouteTable, { presets, projects, budgetRel
       if (body.dailyBudgetMicroUsd !== undefined || body.callBudgetMicroUsd !== undefined) {
         void budgetRelease.afterChange(project).catch((error: unknown) => log.warn({ project, error: messageOf(error) }, 'calls that waited for the budget were not let go on; the next sweep or window does'));
       }
+      if (body.minutesBack !== undefined) await reschedule(project);
       return view(project);
     },
   );
