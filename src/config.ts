@@ -181,7 +181,7 @@ export const SETTINGS = {
 
   OUTBOUND_ALLOW: setting(hosts, {
     group: 'Outbound',
-    about: 'Where links from outside (recordings, webhooks, Telegram) may lead although it is private, without TLS or on another port: names, `*.names`, addresses and networks, each but a network perhaps with `:port`, comma-separated. Public https needs no entry.',
+    about: 'Where links from outside (recordings, webhooks, Telegram) may lead although it is private, without TLS or on another port: names, `*.names`, addresses and networks, each but a network perhaps with `:port`, comma-separated. Public https needs no entry. It holds for every project: whoever administers one can have these places read.',
     optional: true,
   }),
   OUTBOUND_ONLY: setting(hosts, { group: 'Outbound', about: 'On-premise mode: the only hosts that may be reached at all, in the same form. Every address in these settings has to be among them.', optional: true }),

@@ -109,6 +109,9 @@ export const createErasures = (db: Database) => {
     },
 
     async end(project: string, id: string): Promise<void> {
+      // Numbers that a call had once and its source has corrected since are found by no call any more.
+      const unused = (column: 'origin_number' | 'destination_number') => sql`not exists (select from calls where project = ${project} and ${sql.ref(column)} = call_terms.term)`;
+      await sql`delete from call_terms where project = ${project} and kind = 'phone' and ${unused('origin_number')} and ${unused('destination_number')}`.execute(db);
       await db.updateTable('erasures').set({ ended_at: sql`now()` }).where('project', '=', project).where('id', '=', id).where('ended_at', 'is', null).execute();
     },
 

@@ -76,6 +76,21 @@ describe('words past their time', () => {
   });
 });
 
+describe('a number that a source has corrected', () => {
+  it('is not kept when the erasure of its call has ended', async () => {
+    const stage = (callId: string, originPhone: string) => createCalls(db).stage('default', [{ source: 'webex', callId, status: 'completed', direction: 'inbound', originPhone, startedAtMs: 0 }], 'staged');
+    const numbers = async (): Promise<string[]> => (await db.selectFrom('call_terms').select('term').where('kind', '=', 'phone').orderBy('term').execute()).map(({ term }) => term);
+    await stage('corrected', '+6560000001');
+    await stage('corrected', '+6560000002');
+    await stage('another', '+6560000003');
+    expect(await numbers()).toEqual(['6560000001', '6560000002', '6560000003']);
+    await erasures.open({ project: 'default', id: 'e', kind: 'call', subject: { key: 'k', hmacSha256: 'h' }, by: 'x', callIds: ['corrected'] });
+    await erasures.eraseRows({ project: 'default', callId: 'corrected' }, 'e', { erased: {}, left: {}, removedKeys: [] });
+    await erasures.end('default', 'e');
+    expect(await numbers()).toEqual(['6560000003']);
+  });
+});
+
 describe('a message that is corrected', () => {
   const messages = () => createMessages(db);
   const add = (score: number) =>
