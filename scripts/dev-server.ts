@@ -47,8 +47,26 @@ const TIED_TO_US = [
   'kill $watcher 2>/dev/null',
 ].join('\n');
 
+/**
+ * The server looks for free ports for its inner services and takes them a moment later; on a busy machine
+ * another program can be faster.
+ */
+const ATTEMPTS = 4;
+
 /** Starts `temporal server start-dev` and waits until it takes connections. */
 export const startDevServerProcess = async (options: DevServerOptions): Promise<DevServer> => {
+  const ours = [options.port, options.uiPort, options.metricsPort];
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await startOnce(options);
+    } catch (error) {
+      const taken = /:(\d+)\b[^\n]*address already in use/.exec((error as Error).message)?.[1];
+      if (!taken || ours.includes(Number(taken)) || attempt === ATTEMPTS) throw error;
+    }
+  }
+};
+
+const startOnce = async (options: DevServerOptions): Promise<DevServer> => {
   const { cliPath, port, uiPort, metricsPort, dbFile, namespace, codecEndpoint } = options;
   const args = ['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort), '--metrics-port', String(metricsPort), '--log-level', 'error', '--log-format', 'pretty'];
   for (const name of SEARCH_ATTRIBUTES) args.push('--search-attribute', `${name}=Keyword`);
@@ -59,7 +77,7 @@ export const startDevServerProcess = async (options: DevServerOptions): Promise<
   let complaint = '';
   let pid = 0;
   child.stdout.on('data', (chunk: Buffer) => (pid ||= Number(chunk.toString())));
-  child.stderr.on('data', (chunk: Buffer) => (complaint = (complaint + chunk.toString()).slice(-2_000)));
+  child.stderr.on('data', (chunk: Buffer) => (complaint = (complaint + chunk.toString()).slice(0, 4_000)));
   // Writing to a child that is gone is no news.
   child.stdin.on('error', () => {});
   let over = false;
