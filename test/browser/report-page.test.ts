@@ -65,7 +65,7 @@ describe("a call's report in a browser", () => {
     expect(await page.locator('.score strong').textContent()).toBe(String(analysis!.grading.total_score_percent));
     expect(await page.locator('main').textContent()).toContain(analysis!.summary);
     expect(await page.locator('.criterion').count()).toBe(analysis!.answers.length);
-    expect(await page.locator('blockquote').count()).toBe(analysis!.answers.flatMap(({ evidence }) => evidence).length);
+    expect(await page.locator('.criterion blockquote').count()).toBe(analysis!.answers.flatMap(({ evidence }) => evidence).length);
     expect(await page.locator('.turns li').count()).toBe(transcript!.turns);
     await shoot(page, 'report-desktop');
     await page.close();

@@ -65,6 +65,8 @@ describe('a link to a report', () => {
     expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
     const text = await page.text();
     expect(text).toContain('Scorecard');
+    // What customers are counted by, with their own words.
+    expect(text).toMatch(/What came up<\/h2><blockquote>[^<]+<span class="speaker">Purchase intent/);
     const source = /<audio[^>]* src="([^"]+)"/.exec(text)![1]!.replaceAll('&amp;', '&');
     const part = await ask(source, { headers: { range: 'bytes=0-99' } });
     expect([part.status, (await part.arrayBuffer()).byteLength]).toEqual([206, 100]);

@@ -94,11 +94,15 @@ const scorecard = (analysis: EffectiveAnalysis, named: boolean): Html => {
 
 const list = (heading: string, items: readonly string[]): Html | false => items.length > 0 && html`<h2>${heading}</h2><ul class="plain">${items.map((item) => html`<li>${item}</li>`)}</ul>`;
 
+/** What calls are counted by, in the customer's own words. */
+const patterns = ({ patterns: found = [] }: EffectiveAnalysis): Html | false =>
+  found.length > 0 && html`<h2>What came up</h2>${found.map(({ kind, evidence: { quote, startMs, turn } }) => html`<blockquote>${quote} <span class="speaker">${words(kind)}</span> ${at(startMs, turn)}</blockquote>`)}`;
+
 const summary = (analysis: EffectiveAnalysis): Html =>
   html`<section>
     <h2>Summary</h2>
     <p>${analysis.summary}</p>
-    ${list('Issues', analysis.issues_detected)} ${list('Recommendations', analysis.recommendations)}
+    ${patterns(analysis)} ${list('Issues', analysis.issues_detected)} ${list('Recommendations', analysis.recommendations)}
     <ul class="tags">
       <li>Sentiment: ${analysis.sentiment}</li>
       ${Object.entries(analysis.grading.categories).toSorted(([a], [b]) => a.localeCompare(b)).map(([category, { score_percent, points, out_of }]) => html`<li>${words(category)}: ${score_percent === null ? 'not applicable' : `${score_percent} (${points} of ${out_of})`}</li>`)}
