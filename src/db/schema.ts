@@ -18,6 +18,7 @@ import type { RescoredCall, RescoreForecast, RescoreState } from '../domain/resc
 import type { PresetSettings } from '../domain/preset.ts';
 import type { AdvisoryQuestion, PersonVerdict, ReviewAct, ReviewKind } from '../domain/review.ts';
 import type { Step } from '../domain/steps.ts';
+import type { ProviderCall, VoiceCallRequest, VoiceOutcome, VoiceState } from '../domain/voice.ts';
 
 /**
  * The tables as Kysely sees them. The migrations create them.
@@ -70,6 +71,7 @@ export interface Schema {
   erasures: ErasuresTable;
   erasure_calls: ErasureCallsTable;
   erased_calls: ErasedCallsTable;
+  voice_calls: VoiceCallsTable;
 }
 
 type Json<T extends object> = JSONColumnType<T, string, string>;
@@ -703,4 +705,39 @@ export interface ErasedCallsTable {
   project: string;
   call_hash: string;
   erased_at: CreatedAt;
+}
+
+/** One wish to call one number, and what came of it. */
+export interface VoiceCallsTable {
+  project: string;
+  id: string;
+  /** The batch that brought it, and in which of its rows. */
+  batch_id: string | null;
+  row: number | null;
+  state: VoiceState;
+  /** 1 goes first. */
+  priority: number;
+  from_number: string;
+  to_number: string;
+  request: Json<VoiceCallRequest>;
+  not_before: DefaultedTimestamp;
+  provider_call_id: string | null;
+  /** All observations of the provider's call, merged. */
+  observed: NullableJson<ProviderCall>;
+  outcome: VoiceOutcome | null;
+  /** Under which `calls` has it, once it was handed over. */
+  call_id: string | null;
+  attention: NullableJson<{ code: string; message: string; advice: string; sinceMs: number }>;
+  reason: string | null;
+  /** How often the provider was asked to dial; a second time only by a person's word. */
+  dials: Generated<number>;
+  requested_by: string;
+  requested_at: CreatedAt;
+  dialling_at: NullableTimestamp;
+  dialled_at: NullableTimestamp;
+  started_at: NullableTimestamp;
+  ended_at: NullableTimestamp;
+  /** When it came to one of its ends. */
+  settled_at: NullableTimestamp;
+  updated_at: DefaultedTimestamp;
 }

@@ -13,6 +13,7 @@ import * as retention from './0012-retention.ts';
 import * as quality from './0013-quality.ts';
 import * as settings from './0014-settings.ts';
 import * as rescores from './0011-rescores.ts';
+import * as voice from './0015-voice.ts';
 
 /** In order. A migration that has shipped is never edited; a change is a new one. */
 export const MIGRATIONS: Record<string, Migration> = {
@@ -30,4 +31,5 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0011-rescores': rescores,
   '0013-quality': quality,
   '0014-settings': settings,
+  '0015-voice': voice,
 };
