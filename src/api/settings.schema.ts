@@ -1,6 +1,8 @@
 import { z } from 'zod';
-import { STAGING_ACTS } from '../domain/staging.ts';
+import { isTimeZone } from '../domain/local-time.ts';
 import { parseBinding } from '../domain/preset.ts';
+import { leavesTime, WEEKDAYS } from '../domain/quiet-hours.ts';
+import { STAGING_ACTS } from '../domain/staging.ts';
 import type { ProjectSettings } from '../domain/settings.ts';
 
 const name = z.string().trim().min(1).max(200);
@@ -58,6 +60,14 @@ const brnFormat = z.string().min(1).max(200).superRefine((pattern, context) => {
 const chat = z.string().regex(/^$|^-?\d{1,20}$|^@[A-Za-z]\w{3,31}$/, 'must be the ID of a Telegram chat, @channel, or empty');
 const microUsd = z.number().int().min(0).max(1e12);
 
+const QuietWindowShape = z
+  .strictObject({
+    from: z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'must be a time of day from 00:00 to 23:59'),
+    to: z.string().regex(/^(([01]\d|2[0-3]):[0-5]\d|24:00)$/, 'must be a time of day from 00:00 to 24:00'),
+    days: z.array(z.enum(WEEKDAYS)).min(1).max(7).optional(),
+  })
+  .refine(({ from, to }) => from !== to, 'from and to must not be the same; a whole day is 00:00 to 24:00');
+
 /** What each setting of a project may be; the meaning stands in `ProjectSettings`. */
 export const SETTING_SHAPES = {
   minutesBack: z.number().int().min(1).max(525_600),
@@ -90,6 +100,10 @@ export const SETTING_SHAPES = {
   crmNotes: z.boolean(),
   runsChat: chat,
   alertsChat: chat,
+  timeZone: z.string().max(60).refine(isTimeZone, 'must be the name of a time zone, as in Asia/Singapore'),
+  quietHours: z.array(QuietWindowShape).max(20).refine(leavesTime, 'leave no time of the week at which anybody could be called'),
+  voiceCallsPerNumberPerDay: z.number().int().min(0).max(1_000),
+  voiceLines: z.number().int().min(0).max(10_000),
 } satisfies { [K in keyof ProjectSettings]-?: z.ZodType<ProjectSettings[K]> };
 
 export const SettingsShape = z.object(SETTING_SHAPES);

@@ -11,11 +11,56 @@ export const isTimeZone = (name: string): boolean => {
   }
 };
 
+/** Making one takes longer than using it a hundred times. */
+const formatters = new Map<string, Intl.DateTimeFormat>();
+const MOST_FORMATTERS = 500;
+
+const formatterOf = (timeZone: string): Intl.DateTimeFormat => {
+  let formatter = formatters.get(timeZone);
+  if (!formatter) {
+    formatter = new Intl.DateTimeFormat('en', { timeZone, hourCycle: 'h23', year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' });
+    if (formatters.size >= MOST_FORMATTERS) formatters.clear();
+    formatters.set(timeZone, formatter);
+  }
+  return formatter;
+};
+
 /** What the clocks of a zone show at a time, as if that were UTC. */
-const shownAt = (ms: number, timeZone: string): number => {
-  const parts = new Intl.DateTimeFormat('en', { timeZone, hourCycle: 'h23', year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' }).formatToParts(ms);
+export const shownAt = (ms: number, timeZone: string): number => {
+  const parts = formatterOf(timeZone).formatToParts(ms);
   const part = (type: string): number => Number(parts.find((each) => each.type === type)!.value);
   return Date.UTC(part('year'), part('month') - 1, part('day'), part('hour'), part('minute'), part('second')) + (((ms % 1_000) + 1_000) % 1_000);
+};
+
+const DAY_MS = 86_400_000;
+
+/** When the clocks of a zone show a time, given as if it were UTC: never in an hour that they skip, twice in one that they repeat. */
+export const timesOf = (shown: number, timeZone: string): number[] => {
+  // Offsets are at most 14 hours; around a change of clocks two are tried.
+  const offsets = new Set([shown - DAY_MS, shown + DAY_MS].map((near) => shownAt(near, timeZone) - near));
+  return [...offsets].map((offset) => shown - offset).filter((at) => shownAt(at, timeZone) === shown).toSorted((a, b) => a - b);
+};
+
+/** The first ms after `from`, `to` at the latest, at which the clocks of a zone are another distance from UTC than at `from`; undefined: they stay. */
+export const clockChange = (from: number, to: number, timeZone: string): number | undefined => {
+  const offset = shownAt(from, timeZone) - from;
+  const isAsBefore = (ms: number): boolean => shownAt(ms, timeZone) - ms === offset;
+  if (isAsBefore(to)) return undefined;
+  let [before, after] = [from, to];
+  while (after - before > 1) {
+    const middle = Math.floor((before + after) / 2);
+    if (isAsBefore(middle)) before = middle;
+    else after = middle;
+  }
+  return after;
+};
+
+/** When the day begins, in a zone, that its clocks show some days from a time. Where they skip midnight: when they do. */
+export const startOfDay = (ms: number, timeZone: string, daysFrom = 0): number => {
+  const shown = shownAt(ms, timeZone);
+  const midnight = shown - (((shown % DAY_MS) + DAY_MS) % DAY_MS) + daysFrom * DAY_MS;
+  const near = midnight - (shown - ms);
+  return timesOf(midnight, timeZone)[0] ?? clockChange(near - DAY_MS / 2, near + DAY_MS / 2, timeZone) ?? near;
 };
 
 /**
@@ -36,10 +81,7 @@ export const readTime = (text: string, timeZone?: string): number | { problem: s
   const [year, month, day, hour, minute, second, ms] = [1, 2, 3, 4, 5, 6, 7].map((index) => Number((parts[index] ?? '0').padEnd(index === 7 ? 3 : 0, '0'))) as [number, number, number, number, number, number, number];
   if (!isDay(year, month, day) || hour > 23 || minute > 59 || second > 59) return { problem: 'is no day or time that there is' };
   const wanted = Date.UTC(year, month - 1, day, hour, minute, second, ms);
-  // Offsets are at most 14 hours; around a change of clocks two are tried.
-  const offsets = new Set([wanted - 86_400_000, wanted + 86_400_000].map((near) => shownAt(near, timeZone) - near));
-  const found = [...offsets].map((offset) => wanted - offset).filter((at) => shownAt(at, timeZone) === wanted).toSorted((a, b) => a - b);
-  return found[0] ?? { problem: `is a time that clocks in ${timeZone} skipped` };
+  return timesOf(wanted, timeZone)[0] ?? { problem: `is a time that clocks in ${timeZone} skipped` };
 };
 
 const isDay = (year: number, month: number, day: number): boolean => {

@@ -1,5 +1,6 @@
 import type { AgreementFloor } from './agreement.ts';
 import type { CategoryRule } from './category.ts';
+import type { QuietWindow } from './quiet-hours.ts';
 import type { StagingRule } from './staging.ts';
 
 /**
@@ -67,6 +68,14 @@ export interface ProjectSettings {
   alertsChat: string;
   /** A question that people and the model agree on less than this is shown, but counts for nothing. Unset: all count. */
   agreementFloor?: AgreementFloor;
+  /** IANA name of the zone that the project's days and hours are of, unless something says its own. */
+  timeZone: string;
+  /** When nobody is called: by the clocks of the number's zone where the call names one, else of the project's. */
+  quietHours: QuietWindow[];
+  /** Most calls that one number gets on a day of its zone; what is over it waits for the next day. 0: no limit. */
+  voiceCallsPerNumberPerDay: number;
+  /** Most of the account's lines that the project uses at once; 0: all that are free. */
+  voiceLines: number;
 }
 
 export const DEFAULT_SETTINGS: ProjectSettings = {
@@ -99,4 +108,8 @@ export const DEFAULT_SETTINGS: ProjectSettings = {
   crmNotes: true,
   runsChat: '',
   alertsChat: '',
+  timeZone: 'UTC',
+  quietHours: [],
+  voiceCallsPerNumberPerDay: 0,
+  voiceLines: 0,
 };
