@@ -18,6 +18,7 @@ import type { RescoredCall, RescoreForecast, RescoreState } from '../domain/resc
 import type { PresetSettings } from '../domain/preset.ts';
 import type { AdvisoryQuestion, PersonVerdict, ReviewAct, ReviewKind } from '../domain/review.ts';
 import type { Step } from '../domain/steps.ts';
+import type { TrackingEventName, TrackingProperties, TrackingState, TrackingTry } from '../domain/tracking.ts';
 import type { ProviderCall, VoiceCallRequest, VoiceOutcome, VoiceState } from '../domain/voice.ts';
 
 /**
@@ -72,6 +73,7 @@ export interface Schema {
   erasure_calls: ErasureCallsTable;
   erased_calls: ErasedCallsTable;
   voice_calls: VoiceCallsTable;
+  tracking_events: TrackingEventsTable;
 }
 
 type Json<T extends object> = JSONColumnType<T, string, string>;
@@ -739,5 +741,39 @@ export interface VoiceCallsTable {
   ended_at: NullableTimestamp;
   /** When it came to one of its ends. */
   settled_at: NullableTimestamp;
+  updated_at: DefaultedTimestamp;
+}
+
+/** What became of voice calls, on its way to whoever follows customers' activities. */
+export interface TrackingEventsTable {
+  project: string;
+  /** The event's key: SHA-256 over project, subject and name. */
+  id: string;
+  /** In which order events were written; of one subject also the order in which they go out. */
+  seq: Generated<number>;
+  name: TrackingEventName;
+  /** The voice call. */
+  subject: string;
+  /** Of the form in which it was written, which is also the one in which it goes out. */
+  schema_version: number;
+  occurred_at: Timestamp;
+  properties: Json<TrackingProperties>;
+  state: Generated<TrackingState>;
+  /** Counts up when somebody has it sent again. */
+  round: Generated<number>;
+  attempts: Generated<number>;
+  /** Of the failures in a row that it is in. */
+  failing_since: NullableTimestamp;
+  next_attempt_at: DefaultedTimestamp;
+  /** Which relay sends it, and until when nobody else may. */
+  claimed_by: string | null;
+  claimed_until: NullableTimestamp;
+  tries: ColumnType<TrackingTry[], string | undefined, string>;
+  /** What took it, or was to. */
+  sink: string | null;
+  receipt: NullableJson<Record<string, unknown>>;
+  settled_by: string | null;
+  delivered_at: NullableTimestamp;
+  created_at: CreatedAt;
   updated_at: DefaultedTimestamp;
 }

@@ -67,6 +67,7 @@ describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('on
         await db.insertInto('reviews').values({ project, call_id: `call-of-${project}`, version: 1, revision: 1, analysis_version: 1, kind: 'undo', act: '{}', undoes: 1, stamps: '{}', by_name: 'x', by_kind: 'user' }).execute();
         await db.insertInto('question_standings').values({ project, rubric: 'r@1', criterion: 'c', agreement: '{}' }).execute();
         await db.insertInto('review_publications').values({ project, call_id: `call-of-${project}`, state: 'done' }).execute();
+        await db.insertInto('tracking_events').values({ project, id: 'e', name: 'Call started', subject: 'vc_1', schema_version: 1, occurred_at: new Date(0), properties: '{}' }).execute();
         await db.insertInto('api_tokens').values({ id: `token-${project}`, project, name: 'n', role: 'project_viewer', hash: project, created_by: 'x' }).execute();
       });
     }

@@ -14,6 +14,7 @@ import * as quality from './0013-quality.ts';
 import * as settings from './0014-settings.ts';
 import * as rescores from './0011-rescores.ts';
 import * as voice from './0015-voice.ts';
+import * as tracking from './0016-tracking.ts';
 
 /** In order. A migration that has shipped is never edited; a change is a new one. */
 export const MIGRATIONS: Record<string, Migration> = {
@@ -32,4 +33,5 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0013-quality': quality,
   '0014-settings': settings,
   '0015-voice': voice,
+  '0016-tracking': tracking,
 };
