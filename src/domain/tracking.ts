@@ -93,8 +93,8 @@ export interface TrackedCall {
   project: string;
   voiceCallId: string;
   /** As asked for; absent on calls that we did not place, and then the provider's word counts. */
-  request?: { from: string; to: string; agent?: string; metadata: Record<string, string | number | boolean> };
-  batchId?: string | null;
+  request?: { from?: string; to?: string; agent?: string; metadata: Record<string, string | number | boolean> };
+  batchId?: string | undefined;
   /** All observations, merged. */
   provider: ProviderCall;
   /** Needed for "Call completed". */

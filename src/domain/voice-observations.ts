@@ -1,4 +1,4 @@
-import type { TrackingEvent, TrackingEventName } from './tracking.ts';
+import { type TrackingEvent, trackingEvent, type TrackingEventName } from './tracking.ts';
 import type { Observation, ProviderCall, VoiceCallKey, VoiceCallRequest, VoiceOutcome, VoiceState } from './voice.ts';
 
 /**
@@ -12,7 +12,8 @@ import type { Observation, ProviderCall, VoiceCallKey, VoiceCallRequest, VoiceOu
 /** A voice call as observations find it. Times are epoch ms. */
 export interface ObservedVoiceCall extends VoiceCallKey {
   state: VoiceState;
-  request: Pick<VoiceCallRequest, 'metadata' | 'agent'>;
+  request: Pick<VoiceCallRequest, 'metadata' | 'agent'> & Partial<Pick<VoiceCallRequest, 'from' | 'to'>>;
+  batchId?: string | undefined;
   /** All earlier observations, merged. */
   observed?: ProviderCall | undefined;
   diallingAtMs?: number | undefined;
@@ -67,14 +68,12 @@ export const observe = (voiceCall: ObservedVoiceCall, observation: Observation):
   const dialledAtMs = voiceCall.dialledAtMs ?? observation.atMs;
 
   const events: TrackingEvent[] = [];
-  const tell = (name: TrackingEventName, occurredAtMs: number, properties: TrackingEvent['properties']): void => {
-    events.push({ project: voiceCall.project, name, subject: voiceCall.voiceCallId, occurredAtMs, properties: { ...commonTo(voiceCall, observed), ...properties } });
-  };
+  const tell = (name: TrackingEventName, occurredAtMs: number): void => void events.push(trackingEvent(name, { project: voiceCall.project, voiceCallId: voiceCall.voiceCallId, batchId: voiceCall.batchId, request: voiceCall.request, provider: observed, ...(outcome ? { outcome } : {}) }, occurredAtMs));
   // When it was asked for, which is known whatever comes first, and is never after the start.
-  if (voiceCall.dialledAtMs === undefined) tell('Voice call initiated', askedAtMs, {});
+  if (voiceCall.dialledAtMs === undefined) tell('Voice call initiated', askedAtMs);
   // After the end has been told there is nothing left to tell.
-  if (connected && voiceCall.startedAtMs === undefined && !wasSettled && startedAtMs !== undefined) tell('Call started', startedAtMs, {});
-  if (analysed && !wasSettled) tell('Call completed', endedAtMs ?? askedAtMs, { connected, outcome, ...resultOf(observed) });
+  if (connected && voiceCall.startedAtMs === undefined && !wasSettled && startedAtMs !== undefined) tell('Call started', startedAtMs);
+  if (analysed && !wasSettled) tell('Call completed', endedAtMs ?? askedAtMs);
 
   return {
     kind: 'changed',
@@ -170,18 +169,3 @@ const wasConnected = ({ status, disconnectionReason: reason, startedAtMs }: Prov
   if (reason !== undefined && ANSWERED.includes(reason)) return true;
   return startedAtMs !== undefined;
 };
-
-/** No numbers and no variables: who was called, the receiver knows by the metadata that it gave itself. */
-const commonTo = ({ request }: ObservedVoiceCall, { providerCallId, agentId }: ProviderCall): TrackingEvent['properties'] => ({
-  providerCallId,
-  agent: agentId ?? request.agent ?? null,
-  ...Object.fromEntries(Object.entries(request.metadata).map(([name, value]) => [`metadata.${name}`, value])),
-});
-
-const resultOf = ({ durationMs, disconnectionReason, analysis, costCents }: ProviderCall): TrackingEvent['properties'] => ({
-  durationMs: durationMs ?? null,
-  disconnectionReason: disconnectionReason ?? null,
-  successful: analysis?.successful ?? null,
-  sentiment: analysis?.sentiment ?? null,
-  costCents: costCents ?? null,
-});
