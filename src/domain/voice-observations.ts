@@ -96,7 +96,7 @@ const isSettled = ({ state, settledAtMs }: ObservedVoiceCall): boolean => settle
 
 /** What an observation shows, with what it implies. Depends on nothing that was seen before. */
 const sightOf = ({ by, atMs, call }: Observation, diallingAtMs: number | undefined): ProviderCall => {
-  const status = by === 'call_started' ? higher(call.status, 'ongoing') : by === 'call_ended' || by === 'call_analyzed' ? higher(call.status, 'ended') : call.status;
+  const status = by === 'call_started' ? higher(call.status, 'ongoing') : (by === 'call_ended' || by === 'call_analyzed') && !isOver(call.status) ? 'ended' : call.status;
   const seen: ProviderCall = { ...call, status };
   // Under way, and nobody said since when.
   if (status === 'ongoing' && seen.startedAtMs === undefined) seen.startedAtMs = atMs;
