@@ -121,6 +121,15 @@ export const SETTINGS = {
     default: '3',
   }),
 
+  RETELL_API_KEY: setting(text, { group: 'Retell', about: 'API key of the Retell account that places calls. Without it none are placed.', optional: true, secret: true }),
+  RETELL_BASE_URL: setting(url, { group: 'Retell', about: 'Its API.', default: 'https://api.retellai.com' }),
+  RETELL_WEBHOOK_KEY: setting(text, { group: 'Retell', about: 'The API key that has the webhook badge: Retell signs webhooks with it. Default: RETELL_API_KEY.', optional: true, secret: true }),
+  RETELL_CALLS_PER_SECOND: setting(z.coerce.number().positive().max(100), {
+    group: 'Retell',
+    about: 'How many calls a second the telephony of the account begins: 1 unless it was raised. Kept per project.',
+    default: '1',
+  }),
+
   OPENAI_BASE_URL: setting(url, { group: 'Speech and language', about: 'OpenAI or any server that speaks its API.', default: 'https://api.openai.com/v1' }),
   OPENAI_API_KEY: setting(text, { group: 'Speech and language', about: 'Its key.', secret: true }),
   OPENAI_COMPATIBILITY: setting(z.enum(OPENAI_COMPATIBILITIES), {
@@ -163,7 +172,7 @@ export const SETTINGS = {
   TEMPORAL_UI_URL: setting(url, { group: 'API and worker', about: "Temporal's UI: linked to, and allowed to use the codec endpoint.", optional: true }),
   WORKER_HEALTH_PORT: setting(port, { group: 'API and worker', about: 'Health and readiness of the worker.', default: '8081' }),
   WORKER_METRICS_PORT: setting(port, { group: 'API and worker', about: 'Prometheus metrics of the Temporal SDK.', default: '9464' }),
-  WORKER_QUEUES: setting(text, { group: 'API and worker', about: 'Which queues this process serves, comma-separated: workflows, recordings, llm, crm, messages.', default: 'workflows,recordings,llm,crm,messages' }),
+  WORKER_QUEUES: setting(text, { group: 'API and worker', about: 'Which queues this process serves, comma-separated: workflows, recordings, llm, crm, messages, voice.', default: 'workflows,recordings,llm,crm,messages,voice' }),
   WORKFLOW_BUNDLE: setting(text, { group: 'API and worker', about: 'Bundle of the workflows made by `npm run build`; default: bundle at start.', optional: true }),
   SHUTDOWN_GRACE: setting(duration, { group: 'API and worker', about: 'How long running activities may go on after SIGTERM.', default: '25s' }),
   MAX_RECORDING_MB: setting(whole, { group: 'API and worker', about: 'Larger recordings are refused.', default: '500' }),
@@ -174,7 +183,7 @@ export const SETTINGS = {
   RETRY_FIRST: setting(duration, { group: 'API and worker', about: 'Wait before the second try; doubles from try to try.', default: '1s' }),
   RETRY_MAX: setting(duration, { group: 'API and worker', about: 'Longest wait between tries, unless the upstream asks for more.', default: '1m' }),
   HEARTBEAT_TIMEOUT: setting(duration, { group: 'API and worker', about: 'A worker silent for this long is taken for dead and its step is tried again.', default: '30s' }),
-  UPSTREAM_TIMEOUT: setting(duration, { group: 'API and worker', about: 'A request to Webex, amoCRM or Salesforce, or a download, that brings nothing for this long is broken off and tried again.', default: '60s' }),
+  UPSTREAM_TIMEOUT: setting(duration, { group: 'API and worker', about: 'A request to Webex, amoCRM, Retell or Salesforce, or a download, that brings nothing for this long is broken off and tried again.', default: '60s' }),
   SPEECH_TIMEOUT: setting(duration, { group: 'API and worker', about: 'The same for one transcription request (below 30m, the limit of the whole step).', default: '10m' }),
   MODEL_TIMEOUT: setting(duration, { group: 'API and worker', about: 'The same for one request to the language model (below 10m: a step may need two).', default: '8m' }),
   LOG_LEVEL: setting(z.enum(['debug', 'info', 'warn', 'error']), { group: 'API and worker', about: 'debug, info, warn or error.', default: 'info' }),
@@ -291,6 +300,7 @@ export const SYSTEMS = {
   amocrm: { group: 'amoCRM / Kommo', needs: ['AMOCRM_BASE_URL', 'AMOCRM_CLIENT_ID', 'AMOCRM_CLIENT_SECRET', 'AMOCRM_REFRESH_TOKEN', 'AMOCRM_REDIRECT_URI'] },
   salesforce: { group: 'Salesforce', needs: ['SFDC_URL', 'SFDC_CLIENT_ID'] },
   telegram: { group: 'Telegram', needs: ['TELEGRAM_BOT_TOKEN'] },
+  retell: { group: 'Retell', needs: ['RETELL_API_KEY'] },
   /** Events are never sent unsigned. */
   webhook: { group: 'Outgoing webhook', needs: ['WEBHOOK_URL', 'WEBHOOK_SECRETS'] },
 } as const satisfies Record<string, { group: string; needs: SettingName[] }>;
@@ -306,6 +316,7 @@ export const withSystem = <S extends System>(config: Config, system: S): Complet
 
 export type WebexConfig = Pick<Complete<'webex'>, (typeof SYSTEMS)['webex']['needs'][number] | 'WEBEX_TOKEN_URL' | 'WEBEX_ORG_ID' | 'WEBEX_REQUESTS_PER_MINUTE' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ALLOW' | 'OUTBOUND_ONLY'>;
 export type AmoCrmConfig = Pick<Complete<'amocrm'>, (typeof SYSTEMS)['amocrm']['needs'][number] | 'AMOCRM_ACCOUNT_ID' | 'AMOCRM_REQUESTS_PER_SECOND' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ALLOW' | 'OUTBOUND_ONLY'>;
+export type RetellConfig = Pick<Complete<'retell'>, 'RETELL_API_KEY' | 'RETELL_BASE_URL' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ONLY'>;
 export type SalesforceConfig = Pick<
   Complete<'salesforce'>,
   | (typeof SYSTEMS)['salesforce']['needs'][number]
@@ -386,6 +397,7 @@ const unreachable = (config: Partial<Config>): string[] => {
     DIARIZATION_BASE_URL: config.DIARIZATION_BASE_URL,
     SFDC_URL: config.SFDC_URL,
     AMOCRM_BASE_URL: config.AMOCRM_BASE_URL,
+    RETELL_BASE_URL: config.RETELL_API_KEY && config.RETELL_BASE_URL,
     TELEGRAM_BASE_URL: config.TELEGRAM_BOT_TOKEN && config.TELEGRAM_BASE_URL,
     WEBHOOK_URL: config.WEBHOOK_URL,
     AWS_ENDPOINT_URL: config.AWS_ENDPOINT_URL,

@@ -285,5 +285,6 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
     },
     crm: createCrmActivities({ calls, effects, projects, objects, adaptersOf, extractFacts }),
     messages: createMessageActivities({ messages, notifiers, targetsOf, log }),
+    voice: {},
   };
 };

@@ -49,6 +49,8 @@ const limits = (config: Config): Record<Queue, Partial<WorkerOptions>> => ({
   crm: { maxConcurrentActivityTaskExecutions: 10, maxTaskQueueActivitiesPerSecond: config.CRM_PER_SECOND },
   // Telegram takes 30 messages a second from a bot; slow receivers keep nobody waiting but one another.
   messages: { maxConcurrentActivityTaskExecutions: 20, maxTaskQueueActivitiesPerSecond: 20 },
+  // How fast a project's calls are begun is kept by its lines; dialling is one short request.
+  voice: { maxConcurrentActivityTaskExecutions: 100 },
 });
 
 /** Starts a worker for each queue. @throws when Temporal cannot be reached */

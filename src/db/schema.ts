@@ -710,6 +710,15 @@ export interface ErasedCallsTable {
 }
 
 /** One wish to call one number, and what came of it. */
+/** Why a voice call waits for a person. */
+export interface VoiceAttention {
+  /** `DIAL_UNKNOWN`: whether it was dialled. `END_UNKNOWN`: what became of it. */
+  code: 'DIAL_UNKNOWN' | 'END_UNKNOWN';
+  message: string;
+  advice: string;
+  sinceMs: number;
+}
+
 export interface VoiceCallsTable {
   project: string;
   id: string;
@@ -729,9 +738,9 @@ export interface VoiceCallsTable {
   outcome: VoiceOutcome | null;
   /** Under which `calls` has it, once it was handed over. */
   call_id: string | null;
-  attention: NullableJson<{ code: string; message: string; advice: string; sinceMs: number }>;
+  attention: NullableJson<VoiceAttention>;
   reason: string | null;
-  /** How often the provider was asked to dial; a second time only by a person's word. */
+  /** How often the provider was asked to dial: again only after a clear refusal, or by a person's word. */
   dials: Generated<number>;
   requested_by: string;
   requested_at: CreatedAt;

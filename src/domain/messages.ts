@@ -101,3 +101,29 @@ export interface DeliverMessageInput {
   messageId: string;
   pace: Pace;
 }
+
+export interface OutboundCallInput {
+  project: string;
+  voiceCallId: string;
+  pace: Pace;
+  /** How its outcome is waited for; absent: `DEFAULT_VOICE_PACE`. */
+  voicePace?: VoicePace;
+  /** Set by the workflow itself when it continues as new. */
+  resume?: { sinceMs: number; nextLookUpMs: number };
+}
+
+/** How long an outbound call waits for what, in ms. */
+export interface VoicePace {
+  /** Before the second look for a call whose dial has no known outcome: lists lag. */
+  secondLookMs: number;
+  /** Before a call of which nothing is heard is looked up; doubles up to `maxLookUpMs`. */
+  firstLookUpMs: number;
+  maxLookUpMs: number;
+  /** A call that has not ended this long after it was dialled is left to a person. */
+  patienceMs: number;
+}
+
+export const DEFAULT_VOICE_PACE: VoicePace = { secondLookMs: 20_000, firstLookUpMs: 60_000, maxLookUpMs: 15 * 60_000, patienceMs: 6 * 3_600_000 };
+
+/** Tells an `outboundCall` that its row in the database has changed: it reads it. Carries nothing that could be stale. */
+export const VOICE_OBSERVED_SIGNAL = 'voiceObserved';

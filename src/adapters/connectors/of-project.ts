@@ -25,6 +25,8 @@ export interface ProjectAdapters {
   callNotes: Made<CallNotes>;
   /** Absent where none is connected. */
   crm?: Crm;
+  /** Absent where nobody places calls for the project. */
+  voice?: NonNullable<Connected['voice']>;
   systems: Made<Connected>;
 }
 
@@ -99,11 +101,13 @@ export const createAdaptersOf = ({ config, connectors, credentials, givenSource 
       };
     };
     const crm = [...systems.values()].find((connected) => connected.crm)?.crm;
+    const voice = [...systems.values()].find((connected) => connected.voice)?.voice;
     return {
       sources: madeOf('call source', ({ source }) => source, (name) => (isGivenSource(name) ? givenSource(project, name) : undefined)),
       callNotes: madeOf('CRM for notes', ({ notes }) => notes),
       systems: madeOf('system', (connected) => connected),
       ...(crm ? { crm } : {}),
+      ...(voice ? { voice } : {}),
     };
   };
 };

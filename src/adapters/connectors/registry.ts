@@ -11,15 +11,22 @@ import type { CallNotes } from '../notes/notes.ts';
 import type { Targets } from '../notify/notifier.ts';
 import { readBot } from '../notify/telegram.ts';
 import { createSalesforceNotes } from '../notes/salesforce.ts';
+import { createRetellClient, type RetellClient } from '../retell/client.ts';
 import { createAmoCrm } from '../sources/amocrm.ts';
 import type { CallSource } from '../sources/source.ts';
 import { createWebex } from '../sources/webex.ts';
+import { createRetellVoice } from '../voice/retell.ts';
+import type { VoiceProvider } from '../voice/voice-provider.ts';
 
 /** All that one connection to a system can be used for. It keeps the sessions, tokens and rate limits of that system. */
 export interface Connected {
   source?: CallSource;
   notes?: CallNotes;
   crm?: Crm;
+  /** Who places calls, and how fast its telephony begins them. */
+  voice?: { provider: VoiceProvider; callsPerSecond: number };
+  /** What Retell alone is asked: recordings, transcripts, the key that its webhooks are signed with. */
+  retell?: { client: RetellClient; webhookKey: string };
   /** What leads messages out, secrets included. */
   telegram?: Omit<Targets['telegram'], 'chatId'>;
   webhook?: Targets['webhook'];
@@ -94,6 +101,21 @@ const CONNECT: Record<System, (dependencies: ConnectDependencies) => Connected |
     if (!config) return undefined;
     const botToken = config.TELEGRAM_BOT_TOKEN;
     return { telegram: { botToken }, check: async (signal) => `The bot @${await readBot(config, botToken, signal)} was read.` };
+  },
+
+  retell: ({ config: all, guard }) => {
+    const config = withSystem(all, 'retell');
+    if (!config) return undefined;
+    const client = createRetellClient({ config, guard });
+    const provider = createRetellVoice(client);
+    return {
+      voice: { provider, callsPerSecond: config.RETELL_CALLS_PER_SECOND },
+      retell: { client, webhookKey: config.RETELL_WEBHOOK_KEY ?? config.RETELL_API_KEY },
+      check: async (signal) => {
+        const { current, limit } = await provider.concurrency(signal);
+        return `The limits of the account were read: ${current} of ${limit} lines are in use.`;
+      },
+    };
   },
 
   webhook: ({ config: all, guard }) => {

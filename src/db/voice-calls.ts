@@ -1,0 +1,311 @@
+import { createHash } from 'node:crypto';
+import { type Selectable, sql, type Transaction } from 'kysely';
+import { AftercallError } from '../domain/errors.ts';
+import type { TrackingEvent } from '../domain/tracking.ts';
+import { type Observation, ON_A_LINE, type ProviderCall, VOICE_STATES, type VoiceCallKey, type VoiceCallRequest, type VoiceOutcome, type VoicePriority, type VoiceState } from '../domain/voice.ts';
+import { observe } from '../domain/voice-observations.ts';
+import { type Database, json, storable } from './database.ts';
+import type { Schema, VoiceAttention, VoiceCallsTable } from './schema.ts';
+
+export type { VoiceAttention } from './schema.ts';
+
+/** A voice call as it stands. */
+export interface VoiceCallRow extends VoiceCallKey {
+  batchId: string | null;
+  /** In which row of its batch; counted from 1. */
+  row: number | null;
+  state: VoiceState;
+  request: VoiceCallRequest;
+  notBefore: Date;
+  providerCallId: string | null;
+  observed: ProviderCall | null;
+  outcome: VoiceOutcome | null;
+  /** Under which `calls` has it, once it was handed over. */
+  callId: string | null;
+  attention: VoiceAttention | null;
+  /** Why it failed, was cancelled, or is to be dialled later. */
+  reason: string | null;
+  dials: number;
+  requestedBy: string;
+  requestedAt: Date;
+  diallingAt: Date | null;
+  dialledAt: Date | null;
+  startedAt: Date | null;
+  endedAt: Date | null;
+  settledAt: Date | null;
+  updatedAt: Date;
+}
+
+export interface NewVoiceCall extends VoiceCallKey {
+  request: VoiceCallRequest;
+  requestedBy: string;
+  batchId?: string;
+  row?: number;
+}
+
+/** `request_differs`: the ID is that of another request, and nothing was written. */
+export interface Enqueued {
+  state: 'new' | 'known' | 'request_differs';
+  voiceCall: VoiceCallRow;
+}
+
+export interface VoiceCallFilter {
+  states?: readonly VoiceState[];
+  outcome?: VoiceOutcome;
+  batchId?: string;
+  /** The number that is called, in any notation. */
+  number?: string;
+  requestedFrom?: Date;
+  requestedTo?: Date;
+}
+
+/** `dial`: this attempt, and no other, is to dial. `unknown`: an earlier one may have. `passed`: there is nothing to dial. */
+export type DialVerdict = { verdict: 'dial' | 'unknown' | 'passed'; voiceCall: VoiceCallRow };
+
+export type Applied =
+  | { kind: 'changed' | 'known'; state: VoiceState; before: VoiceState; voiceCall: VoiceCallRow }
+  /** It is of another of the provider's calls than the one that is known: somebody was called twice. */
+  | { kind: 'another_call'; state: VoiceState; providerCallId: string }
+  | { kind: 'no_such_voice_call' };
+
+interface Dependencies {
+  db: Database;
+  /** Writes an event down in the transaction of what it reports. */
+  tracking: { append(tx: Transaction<Schema>, event: TrackingEvent): Promise<unknown> };
+}
+
+/** What a voice call's ID is made of: the same for a repeat of the same request, and no two callers share one. */
+export const voiceCallIdOf = (project: string, parts: readonly string[]): string =>
+  `vc_${createHash('sha256').update(JSON.stringify([project, ...parts])).digest().subarray(0, 16).toString('base64url')}`;
+
+const isOneOf = <S extends VoiceState>(states: readonly S[], state: VoiceState): state is S => (states as readonly VoiceState[]).includes(state);
+
+/**
+ * Outbound calls. Every change of state is guarded by the state that it starts from, so that of two that race one wins
+ * and the other learns how it stands.
+ */
+export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
+  const one = (project: string, voiceCallId: string) => db.selectFrom('voice_calls').selectAll().where('project', '=', project).where('id', '=', voiceCallId);
+  const change = ({ project, voiceCallId }: VoiceCallKey, from: readonly VoiceState[]) =>
+    db.updateTable('voice_calls').where('project', '=', project).where('id', '=', voiceCallId).where('state', 'in', from).set({ updated_at: sql`now()` });
+
+  const find = async (project: string, voiceCallId: string): Promise<VoiceCallRow | undefined> => {
+    const row = await one(project, voiceCallId).executeTakeFirst();
+    return row && toVoiceCall(row);
+  };
+
+  return {
+    find,
+
+    async get(project: string, voiceCallId: string): Promise<VoiceCallRow> {
+      const found = await find(project, voiceCallId);
+      if (!found) throw new AftercallError('NOT_FOUND', `There is no voice call ${voiceCallId} in project ${project}.`, { advice: 'List the voice calls for their IDs.' });
+      return found;
+    },
+
+    async findByProvider(project: string, providerCallId: string): Promise<VoiceCallRow | undefined> {
+      const row = await db.selectFrom('voice_calls').selectAll().where('project', '=', project).where('provider_call_id', '=', providerCallId).executeTakeFirst();
+      return row && toVoiceCall(row);
+    },
+
+    /** Writes a wish to call down. Repeating it changes nothing. */
+    async enqueue({ project, voiceCallId, request, requestedBy, batchId, row }: NewVoiceCall): Promise<Enqueued> {
+      const stored = json(request);
+      const written = await db
+        .insertInto('voice_calls')
+        .values({
+          project,
+          id: voiceCallId,
+          batch_id: batchId ?? null,
+          row: row ?? null,
+          state: 'queued',
+          priority: request.priority,
+          from_number: request.from,
+          to_number: request.to,
+          request: stored,
+          requested_by: storable(requestedBy),
+          ...(request.notBeforeMs === undefined ? {} : { not_before: new Date(request.notBeforeMs) }),
+        })
+        .onConflict((conflict) => conflict.doNothing())
+        .returningAll()
+        .executeTakeFirst();
+      if (written) return { state: 'new', voiceCall: toVoiceCall(written) };
+      const there = await one(project, voiceCallId).select(sql<boolean>`request = ${stored}::jsonb`.as('same')).executeTakeFirstOrThrow();
+      return { state: there.same ? 'known' : 'request_differs', voiceCall: toVoiceCall(there) };
+    },
+
+    /** Newest first. */
+    async list(project: string, filter: VoiceCallFilter, { limit, after }: { limit: number; after?: { startedAt: Date; id: string } | undefined }): Promise<VoiceCallRow[]> {
+      let query = matching(db, project, filter).selectAll();
+      if (after) query = query.where(sql<boolean>`(requested_at, id) < (${after.startedAt.toISOString()}::timestamptz, ${after.id})`);
+      return (await query.orderBy('requested_at', 'desc').orderBy('id', 'desc').limit(limit).execute()).map(toVoiceCall);
+    },
+
+    /** How many there are in each state, whatever state the filter names. */
+    async countByState(project: string, { states: _states, ...filter }: VoiceCallFilter): Promise<Partial<Record<VoiceState, number>>> {
+      const rows = await matching(db, project, filter).select(['state', sql<number>`count(*)`.as('count')]).groupBy('state').execute();
+      const counts = new Map(rows.map(({ state, count }) => [state, Number(count)]));
+      return Object.fromEntries(VOICE_STATES.flatMap((state) => (counts.has(state) ? [[state, counts.get(state)!]] : [])));
+    },
+
+    /**
+     * Takes a queued call up to be dialled, for whoever comes first.
+     *
+     * One that is found being dialled was left by an attempt whose end nobody saw: somebody may be on the phone, and
+     * it must not be dialled again.
+     */
+    async beginDial(key: VoiceCallKey): Promise<DialVerdict> {
+      const taken = await change(key, ['queued'])
+        .set({ state: 'dialling', dials: sql`dials + 1`, dialling_at: sql`now()`, reason: null, attention: null })
+        .returningAll()
+        .executeTakeFirst();
+      if (taken) return { verdict: 'dial', voiceCall: toVoiceCall(taken) };
+      const voiceCall = await this.get(key.project, key.voiceCallId);
+      return { verdict: voiceCall.state === 'dialling' ? 'unknown' : 'passed', voiceCall };
+    },
+
+    /**
+     * Takes in what was learned of a provider's call: the state, and the events that report it, in one transaction.
+     *
+     * @throws CONFLICT when the provider's call is known as another voice call's
+     */
+    async applyObservation({ project, voiceCallId }: VoiceCallKey, observation: Observation): Promise<Applied> {
+      try {
+        return await db.transaction().execute(async (tx) => {
+          const row = await tx.selectFrom('voice_calls').selectAll().where('project', '=', project).where('id', '=', voiceCallId).forUpdate().executeTakeFirst();
+          if (!row) return { kind: 'no_such_voice_call' as const };
+          const effect = observe(toObserved(row), observation);
+          if (effect.kind === 'known') return { kind: 'known' as const, state: row.state, before: row.state, voiceCall: toVoiceCall(row) };
+          if (effect.kind === 'another_call') return { kind: 'another_call' as const, state: row.state, providerCallId: effect.providerCallId };
+          const { state, outcome, providerCallId, observed, dialledAtMs, startedAtMs, endedAtMs, settledAtMs } = effect.change;
+          const written = await tx
+            .updateTable('voice_calls')
+            .set({
+              state,
+              outcome,
+              provider_call_id: providerCallId,
+              observed: json(observed),
+              attention: null,
+              reason: null,
+              dialled_at: dateOf(dialledAtMs),
+              started_at: dateOf(startedAtMs),
+              ended_at: dateOf(endedAtMs),
+              settled_at: dateOf(settledAtMs),
+              updated_at: sql`now()`,
+            })
+            .where('project', '=', project)
+            .where('id', '=', voiceCallId)
+            .returningAll()
+            .executeTakeFirstOrThrow();
+          for (const event of effect.events) await tracking.append(tx, event);
+          return { kind: 'changed' as const, state, before: row.state, voiceCall: toVoiceCall(written) };
+        });
+      } catch (error) {
+        if ((error as { constraint?: string }).constraint !== 'voice_calls_by_provider') throw error;
+        throw new AftercallError('CONFLICT', `The provider's call ${observation.call.providerCallId} is known as another voice call of this project.`, { advice: 'Look for the call by its number and time.', outcome: 'refused', cause: error });
+      }
+    },
+
+    /** Nobody was called, and it may be tried again: back into the queue. @returns false when it stands elsewhere by now */
+    async requeue(key: VoiceCallKey, { notBefore, reason }: { notBefore: Date; reason: string | null }): Promise<boolean> {
+      const written = await change(key, ['dialling', 'needs_attention'])
+        .where('observed', 'is', null)
+        .set({ state: 'queued', not_before: notBefore, reason: reason === null ? null : storable(reason), attention: null, dialling_at: null })
+        .executeTakeFirst();
+      return written.numUpdatedRows > 0n;
+    },
+
+    /** The provider does not take it. @returns false when it stands elsewhere by now */
+    async fail(key: VoiceCallKey, reason: string): Promise<boolean> {
+      const written = await change(key, ['dialling']).where('observed', 'is', null).set({ state: 'failed', reason: storable(reason), attention: null, settled_at: sql`now()` }).executeTakeFirst();
+      return written.numUpdatedRows > 0n;
+    },
+
+    /** Leaves it to a person. @returns false when it came to an end by itself */
+    async park(key: VoiceCallKey, attention: Omit<VoiceAttention, 'sinceMs'>): Promise<boolean> {
+      const written = await change(key, [...ON_A_LINE, 'ended', 'needs_attention'])
+        .set({ state: 'needs_attention', attention: json({ ...attention, sinceMs: Date.now() }) })
+        .executeTakeFirst();
+      return written.numUpdatedRows > 0n;
+    },
+
+    /** A person closes a call that waited for them. @throws CONFLICT when it does not wait (any more) */
+    async close(key: VoiceCallKey, { state, reason }: { state: Extract<VoiceState, 'cancelled' | 'failed'>; reason: string }): Promise<VoiceCallRow> {
+      const written = await change(key, ['needs_attention']).set({ state, reason: storable(reason), attention: null, settled_at: sql`now()` }).returningAll().executeTakeFirst();
+      if (written) return toVoiceCall(written);
+      const found = await this.get(key.project, key.voiceCallId);
+      throw new AftercallError('CONFLICT', `This voice call is ${found.state.replaceAll('_', ' ')}: it does not wait for anybody.`, { advice: 'Read it again.', outcome: 'refused' });
+    },
+
+    /** Takes a call back that nobody has begun to dial. Repeating it changes nothing. @throws CONFLICT when it is too late */
+    async cancel(key: VoiceCallKey, reason: string): Promise<VoiceCallRow> {
+      const written = await change(key, ['queued']).set({ state: 'cancelled', reason: storable(reason), settled_at: sql`now()` }).returningAll().executeTakeFirst();
+      if (written) return toVoiceCall(written);
+      const found = await this.get(key.project, key.voiceCallId);
+      if (found.state === 'cancelled') return found;
+      const advice = isOneOf(ON_A_LINE, found.state) ? 'Stop it instead: that hangs up.' : found.state === 'needs_attention' ? 'Resolve it instead.' : 'Nothing is left to be taken back.';
+      throw new AftercallError('CONFLICT', `This voice call is ${found.state.replaceAll('_', ' ')}: only one that is queued can be cancelled.`, { advice, outcome: 'refused' });
+    },
+
+    /** Notes as which of the project's calls it goes on. */
+    async handOver({ project, voiceCallId }: VoiceCallKey, callId: string): Promise<void> {
+      await db.updateTable('voice_calls').set({ call_id: callId, updated_at: sql`now()` }).where('project', '=', project).where('id', '=', voiceCallId).execute();
+    },
+  };
+};
+
+export type VoiceCalls = ReturnType<typeof createVoiceCalls>;
+
+const dateOf = (ms: number | null): Date | null => (ms === null ? null : new Date(ms));
+
+/** As numbers are stored, whatever notation they are asked for in. */
+const e164 = (number: string): string => `+${number.replaceAll(/[^0-9]/g, '').replace(/^00/, '')}`;
+
+const matching = (db: Database, project: string, { states, outcome, batchId, number, requestedFrom, requestedTo }: VoiceCallFilter) => {
+  let query = db.selectFrom('voice_calls').where('project', '=', project);
+  if (states && states.length > 0) query = query.where('state', 'in', states);
+  if (outcome) query = query.where('outcome', '=', outcome);
+  if (batchId) query = query.where('batch_id', '=', batchId);
+  if (number) query = query.where('to_number', '=', e164(number));
+  if (requestedFrom) query = query.where('requested_at', '>=', requestedFrom);
+  if (requestedTo) query = query.where('requested_at', '<', requestedTo);
+  return query;
+};
+
+const toObserved = (row: Selectable<VoiceCallsTable>) => ({
+  project: row.project,
+  voiceCallId: row.id,
+  state: row.state,
+  request: row.request,
+  observed: row.observed ?? undefined,
+  diallingAtMs: row.dialling_at?.getTime(),
+  dialledAtMs: row.dialled_at?.getTime(),
+  startedAtMs: row.started_at?.getTime(),
+  settledAtMs: row.settled_at?.getTime(),
+});
+
+/** A row as the rest of the program knows it: for whoever reads `voice_calls` otherwise. */
+export const toVoiceCall = (row: Selectable<VoiceCallsTable>): VoiceCallRow => ({
+  project: row.project,
+  voiceCallId: row.id,
+  batchId: row.batch_id,
+  row: row.row,
+  state: row.state,
+  request: { ...row.request, priority: row.priority as VoicePriority },
+  notBefore: row.not_before,
+  providerCallId: row.provider_call_id,
+  observed: row.observed,
+  outcome: row.outcome,
+  callId: row.call_id,
+  attention: row.attention,
+  reason: row.reason,
+  dials: row.dials,
+  requestedBy: row.requested_by,
+  requestedAt: row.requested_at,
+  diallingAt: row.dialling_at,
+  dialledAt: row.dialled_at,
+  startedAt: row.started_at,
+  endedAt: row.ended_at,
+  settledAt: row.settled_at,
+  updatedAt: row.updated_at,
+});
