@@ -74,7 +74,9 @@ import { createReviews, type Reviews } from './db/reviews.ts';
 import { createRuns, type Runs } from './db/runs.ts';
 import { createSessions } from './db/sessions.ts';
 import { createSignInFailures } from './db/sign-in-failures.ts';
+import { append } from './db/tracking.ts';
 import { createUsers } from './db/users.ts';
+import { createVoiceCalls, type VoiceCalls } from './db/voice-calls.ts';
 import { DEFAULT_PROJECT } from './domain/ids.ts';
 import { loadPrices } from './prices.ts';
 import type { Log } from './telemetry/log.ts';
@@ -126,6 +128,7 @@ export interface Wiring {
   erasuresClient: ErasuresClient;
   intake: Intake;
   budgetRelease: BudgetRelease;
+  voiceCalls: VoiceCalls;
   scheduleOf: ScheduleOf;
   /** Of the source that the installation's own settings name first. */
   schedules: Schedules;
@@ -224,6 +227,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       erasures,
       erasuresClient: createErasuresClient({ client: temporal, erasures, projects, keyRing, pace }),
       intake: createIntake({ calls, projects, client: callsClient }),
+      voiceCalls: createVoiceCalls({ db, tracking: { append } }),
       budgetRelease: createBudgetRelease({ calls, projects, costs, client: callsClient }),
       schedules: createSchedules({ client: temporal, config, pace, minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: mainSourceOf(config) }),
       scheduleOf: createScheduleOf({ client: temporal, config, pace, connectors, projects }),
