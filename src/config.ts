@@ -76,13 +76,23 @@ export const SETTINGS = {
 
   GLUE_DATABASE: setting(text, { group: 'Catalogue', about: 'Glue database of the call table.', default: 'aftercall' }),
   GLUE_TABLE: setting(text, { group: 'Catalogue', about: 'Name of the call table.', default: 'calls' }),
-  WAREHOUSE: setting(z.enum(['duckdb', 'athena']), {
+  WAREHOUSE: setting(z.enum(['duckdb', 'athena', 'snowflake']), {
     group: 'Catalogue',
-    about: '`duckdb` queries the folder in process, `athena` the bucket. Default: by where the objects lie.',
+    about: '`duckdb` queries the folder in process, `athena` the bucket, `snowflake` tables that are loaded from either. Default: by where the objects lie.',
     optional: true,
   }),
   ATHENA_WORKGROUP: setting(text, { group: 'Catalogue', about: 'Athena workgroup.', default: 'primary' }),
   ATHENA_OUTPUT: setting(z.string().regex(/^s3:\/\//, 'must start with s3://'), { group: 'Catalogue', about: 'Where Athena writes results, `s3://…`.', optional: true }),
+
+  SNOWFLAKE_ACCOUNT: setting(text, { group: 'Snowflake', about: 'Account identifier, e.g. `ORG-ACCOUNT`. With none of these, Snowflake is not used.', optional: true }),
+  SNOWFLAKE_URL: setting(url, { group: 'Snowflake', about: 'Where its SQL API is; default: `https://<account>.snowflakecomputing.com`.', optional: true }),
+  SNOWFLAKE_USER: setting(text, { group: 'Snowflake', about: 'A service user that signs in by key pair.', optional: true }),
+  SNOWFLAKE_PRIVATE_KEY: setting(text, { group: 'Snowflake', about: 'Its private RSA key, PKCS#8 in PEM (line breaks may be written `\\n`), or the path of a file with it.', optional: true, secret: true }),
+  SNOWFLAKE_PRIVATE_KEY_PASSPHRASE: setting(text, { group: 'Snowflake', about: 'Opens the key where it is encrypted.', optional: true, secret: true }),
+  SNOWFLAKE_ROLE: setting(text, { group: 'Snowflake', about: "Role that statements run with; default: the user's own.", optional: true }),
+  SNOWFLAKE_WAREHOUSE: setting(text, { group: 'Snowflake', about: 'Virtual warehouse that computes.', optional: true }),
+  SNOWFLAKE_DATABASE: setting(text, { group: 'Snowflake', about: 'Database of the tables.', optional: true }),
+  SNOWFLAKE_SCHEMA: setting(text, { group: 'Snowflake', about: 'Schema of the tables.', default: 'PUBLIC' }),
 
   WEBEX_BASE_URL: setting(url, { group: 'Webex Contact Center', about: 'API of your data centre. With none of these, Webex is not used.', optional: true }),
   WEBEX_TOKEN_URL: setting(url, { group: 'Webex Contact Center', about: 'OAuth token endpoint.', default: 'https://webexapis.com/v1/access_token' }),
@@ -333,6 +343,8 @@ export type SalesforceConfig = Pick<
   | 'OUTBOUND_ONLY'
 >;
 
+export type SnowflakeConfig = { [K in (typeof SNOWFLAKE_NEEDS)[number]]: NonNullable<Config[K]> } & Pick<Config, 'SNOWFLAKE_URL' | 'SNOWFLAKE_PRIVATE_KEY_PASSPHRASE' | 'SNOWFLAKE_ROLE' | 'SNOWFLAKE_SCHEMA' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ONLY'>;
+
 /**
  * What a system lacks once one of its settings is given.
  *
@@ -350,6 +362,9 @@ export const systemProblems = (config: Partial<Config>, system: System, wrong: r
   return problems;
 };
 
+/** What Snowflake cannot be asked without. */
+const SNOWFLAKE_NEEDS = ['SNOWFLAKE_ACCOUNT', 'SNOWFLAKE_USER', 'SNOWFLAKE_PRIVATE_KEY', 'SNOWFLAKE_WAREHOUSE', 'SNOWFLAKE_DATABASE'] as const satisfies readonly SettingName[];
+
 const crossChecks = (config: Partial<Config>, wrong: readonly SettingName[]): string[] => {
   const problems: string[] = [];
   for (const system of Object.keys(SYSTEMS) as System[]) problems.push(...systemProblems(config, system, wrong).map(({ name, problem }) => `${name} ${problem}`));
@@ -359,8 +374,9 @@ const crossChecks = (config: Partial<Config>, wrong: readonly SettingName[]): st
   if (!config.S3_BUCKET && !config.OBJECTS_DIR) problems.push('Neither S3_BUCKET nor OBJECTS_DIR is set. One says where objects go.');
   if (config.S3_BUCKET && config.OBJECTS_DIR) problems.push('Both S3_BUCKET and OBJECTS_DIR are set. Only one can hold the objects.');
   const warehouse = config.WAREHOUSE ?? (config.S3_BUCKET ? 'athena' : 'duckdb');
-  if (warehouse === 'athena' && !config.ATHENA_OUTPUT) problems.push('ATHENA_OUTPUT is not set, but Athena answers the queries. Where Athena writes results, `s3://…`.');
+  if ((warehouse === 'athena' || config.S3_BUCKET) && !config.ATHENA_OUTPUT) problems.push('ATHENA_OUTPUT is not set, but Athena answers the queries. Where Athena writes results, `s3://…`.');
   if (warehouse === 'duckdb' && config.S3_BUCKET) problems.push('WAREHOUSE=duckdb reads a folder, but the objects are in S3. Use athena.');
+  if (warehouse === 'snowflake') for (const name of SNOWFLAKE_NEEDS) if (!config[name] && !wrong.includes(name)) problems.push(`${name} is not set, but WAREHOUSE is snowflake. ${SETTINGS[name].about}`);
   if (config.STT_PROVIDER && config.STT_PROVIDER !== 'openai' && !config.STT_API_KEY) problems.push(`STT_API_KEY is not set, but STT_PROVIDER is ${config.STT_PROVIDER}. The key of OpenAI is not sent to others.`);
   if (config.DIARIZATION_PROVIDER && !config.DIARIZATION_API_KEY) problems.push(`DIARIZATION_API_KEY is not set, but DIARIZATION_PROVIDER is ${config.DIARIZATION_PROVIDER}.`);
   problems.push(...unreachable(config));
@@ -404,6 +420,7 @@ const unreachable = (config: Partial<Config>): string[] => {
     S3_BUCKET: config.S3_BUCKET && aws(`${config.S3_BUCKET}.s3`),
     GLUE_DATABASE: config.S3_BUCKET && aws('glue'),
     ATHENA_OUTPUT: config.S3_BUCKET && aws('athena'),
+    SNOWFLAKE_URL: config.WAREHOUSE === 'snowflake' && config.SNOWFLAKE_ACCOUNT ? snowflakeUrl({ SNOWFLAKE_ACCOUNT: config.SNOWFLAKE_ACCOUNT, SNOWFLAKE_URL: config.SNOWFLAKE_URL }) : undefined,
   };
   return Object.entries(addresses).flatMap(([name, address]) => {
     const place = address && URL.canParse(address) ? new URL(address) : undefined;
@@ -454,6 +471,12 @@ export const paceOf = (config: Config): Pace => ({
   maxRetryMs: config.RETRY_MAX,
   heartbeatTimeoutMs: config.HEARTBEAT_TIMEOUT,
 });
+
+/** Where Snowflake's API is. Its host names hold no underscores, accounts may. */
+export const snowflakeUrl = ({ SNOWFLAKE_URL, SNOWFLAKE_ACCOUNT }: { SNOWFLAKE_URL?: string | undefined; SNOWFLAKE_ACCOUNT: string }): string => SNOWFLAKE_URL ?? `https://${SNOWFLAKE_ACCOUNT.toLowerCase().replaceAll('_', '-')}.snowflakecomputing.com`;
+
+/** Snowflake's settings, or undefined where it does not answer the queries. They were checked as a whole. */
+export const snowflakeConfig = (config: Config): SnowflakeConfig | undefined => (config.WAREHOUSE === 'snowflake' ? (config as SnowflakeConfig) : undefined);
 
 /** A PEM text given as such or as the path of a file. */
 export const readPem = (value: string): string => (value.includes('-----BEGIN') ? value.replaceAll('\\n', '\n') : readFileSync(value, 'utf8'));

@@ -1,3 +1,5 @@
+import type { WarehouseTable } from '../../domain/warehouse-tables.ts';
+
 /** A SQL engine over the warehouse's tables: DuckDB, Athena or Snowflake. */
 export type Dialect = 'duckdb' | 'athena' | 'snowflake';
 
@@ -12,9 +14,6 @@ export type QueryValue = string | number | boolean | null;
  * Athena takes a `?` only in a WHERE clause.
  */
 export type QueryParameter = string | number | boolean;
-
-/** The warehouse's tables; `domain/warehouse-tables.ts` says what is in each. */
-export type WarehouseTable = 'calls' | 'answers' | 'costs' | 'effects' | 'events';
 
 export interface QueryOptions {
   signal: AbortSignal;
