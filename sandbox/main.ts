@@ -10,6 +10,7 @@ import { startDeepgram } from './deepgram/server.ts';
 import { startOpenAI } from './openai/server.ts';
 import { startPyannote } from './pyannote/server.ts';
 import { RECEIVER_SECRETS, startReceiver } from './receiver/server.ts';
+import { startRetell } from './retell/server.ts';
 import { SALESFORCE_CLIENT, startSalesforce } from './salesforce/server.ts';
 import type { SandboxServer } from './server.ts';
 import { CHOICES, type ChoiceUrls, sandboxSettings, type SandboxUrls } from './settings.ts';
@@ -28,7 +29,8 @@ const HELP = `Usage: npm run sandbox -- [options]
   --data DIR           where it keeps its state                  (.aftercall/sandbox)
   --port-webex N       --port-openai N      --port-salesforce N  --port-amocrm N  (a free one)
   --port-deepgram N    --port-assemblyai N  --port-pyannote N                     (a free one)
-  --port-telegram N    --port-receiver N                                          (a free one)
+  --port-telegram N    --port-receiver N    --port-retell N                       (a free one)
+  --retell-webhook URL where Retell's webhooks go                 (nowhere)
   --speech MODE        script: known calls are answered from their scripts; whisper: local recognition
   --whisper-model DIR  a faster-whisper model folder
   --python PATH        a Python that has faster-whisper          (python3)
@@ -57,6 +59,8 @@ const readArguments = () =>
       'port-pyannote': { type: 'string', default: '0' },
       'port-telegram': { type: 'string', default: '0' },
       'port-receiver': { type: 'string', default: '0' },
+      'port-retell': { type: 'string', default: '0' },
+      'retell-webhook': { type: 'string' },
       speech: { type: 'string', default: 'script' },
       'whisper-model': { type: 'string' },
       python: { type: 'string', default: 'python3' },
@@ -106,8 +110,12 @@ const ports = {
   pyannote: port(values, 'port-pyannote'),
   telegram: port(values, 'port-telegram'),
   receiver: port(values, 'port-receiver'),
+  retell: port(values, 'port-retell'),
 };
 const jwtKey = values['salesforce-jwt-key'] === undefined ? undefined : publicKey(values['salesforce-jwt-key']);
+
+const retellWebhook = values['retell-webhook'];
+if (retellWebhook !== undefined && !URL.canParse(retellWebhook)) refuse(`--retell-webhook is a URL, not "${retellWebhook}".`);
 
 const servers: SandboxServer[] = [];
 let stopping = false;
@@ -132,6 +140,7 @@ try {
   servers.push(await startDeepgram({ ...files, port: ports.deepgram }), await startAssemblyAI({ ...files, port: ports.assemblyai }), await startPyannote({ ...files, port: ports.pyannote }));
   servers.push(await startTelegram({ dataFolder, port: ports.telegram }));
   servers.push(await startReceiver({ dataFolder, port: ports.receiver }));
+  servers.push(await startRetell({ ...files, port: ports.retell, ...(retellWebhook === undefined ? {} : { webhookUrl: retellWebhook }) }));
 } catch (error) {
   fail(`The sandbox did not start: ${error instanceof Error ? error.message : String(error)}`, 1);
 }

@@ -4,6 +4,7 @@ import { DEEPGRAM_KEY } from './deepgram/server.ts';
 import { OPENAI_KEY } from './openai/server.ts';
 import { PYANNOTE_KEY } from './pyannote/server.ts';
 import { RECEIVER_SECRETS } from './receiver/server.ts';
+import { RETELL_ACCOUNT } from './retell/server.ts';
 import { MANAGED_ACCOUNTS_OWNER } from './salesforce/seed.ts';
 import { SALESFORCE_CLIENT } from './salesforce/server.ts';
 import { TELEGRAM_BOT } from './telegram/server.ts';
@@ -18,6 +19,8 @@ export interface SandboxUrls {
   /** Where messages go; a test that sends none has none. */
   telegram?: string;
   receiver?: string;
+  /** Which outbound calls are placed with; a test that places none has none. */
+  retell?: string;
 }
 
 /** Those that stand in for a system which the settings have to name. */
@@ -76,6 +79,9 @@ export const tellingTo = ({ telegram, receiver }: SandboxUrls): Record<string, s
   ...(receiver ? { WEBHOOK_URL: `${receiver}/hooks/aftercall`, WEBHOOK_SECRETS: RECEIVER_SECRETS[0] } : {}),
 });
 
+/** What has outbound calls placed with the stand-in. */
+export const callingWith = ({ retell }: Pick<SandboxUrls, 'retell'>): Record<string, string> => (retell ? { RETELL_BASE_URL: retell, RETELL_API_KEY: RETELL_ACCOUNT.key } : {});
+
 /** All that are needed, together. */
 export const sandboxSettings = (urls: SandboxUrls): Record<string, string> =>
-  Object.assign({ OUTBOUND_ALLOW: outboundTo(urls), ...messagesTo(urls) }, ...(Object.keys(SETTINGS_FOR) as StandIn[]).map((name) => SETTINGS_FOR[name](urls[name]))) as Record<string, string>;
+  Object.assign({ OUTBOUND_ALLOW: outboundTo(urls), ...messagesTo(urls), ...callingWith(urls) }, ...(Object.keys(SETTINGS_FOR) as StandIn[]).map((name) => SETTINGS_FOR[name](urls[name]))) as Record<string, string>;

@@ -27,6 +27,8 @@ export interface SampleCall {
     agentFirst?: boolean;
     /** Two channels that carry the same sound. */
     duplicatedMono?: boolean;
+    /** Both voices on one channel. */
+    mixed?: boolean;
   };
   /** Known words with times in ms, by channel (0 caller/customer, 1 agent). Absent: nobody wrote them down. */
   script?: ScriptLine[];

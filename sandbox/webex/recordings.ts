@@ -25,12 +25,12 @@ export const createRecordings = ({ audioFolder, dataFolder, ffmpegPath }: { audi
   const encode = async (recording: NonNullable<SampleCall['recording']>): Promise<string> => {
     const source = join(audioFolder, recording.file);
     // A WAV is served as it is: real recordings keep their codec, rate and header.
-    if (recording.file.endsWith('.wav') && recording.servedAs === 'wav' && !recording.duplicatedMono) return source;
+    if (recording.file.endsWith('.wav') && recording.servedAs === 'wav' && !recording.duplicatedMono && !recording.mixed) return source;
     const { extension, args } = ENCODING[recording.servedAs];
     const name = createHash('sha256').update(JSON.stringify(recording)).update(await readFile(source)).digest('hex').slice(0, 16);
     const path = join(dataFolder, 'recordings', `${name}.${extension}`);
     if (await stat(path).catch(() => undefined)) return path;
-    const mix = recording.duplicatedMono ? ['-af', 'pan=stereo|c0=0.5*c0+0.5*c1|c1=0.5*c0+0.5*c1'] : [];
+    const mix = recording.duplicatedMono ? ['-af', 'pan=stereo|c0=0.5*c0+0.5*c1|c1=0.5*c0+0.5*c1'] : recording.mixed ? ['-ac', '1'] : [];
     const temporary = `${path}.${randomUUID()}`;
     await mkdir(join(dataFolder, 'recordings'), { recursive: true });
     // To a file, not a pipe: only then does the header hold the length.

@@ -3,9 +3,10 @@ import { startAmoCrm } from '../../sandbox/amocrm/server.ts';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import { startOpenAI } from '../../sandbox/openai/server.ts';
 import { startReceiver } from '../../sandbox/receiver/server.ts';
+import { type RetellOptions, startRetell } from '../../sandbox/retell/server.ts';
 import { startSalesforce } from '../../sandbox/salesforce/server.ts';
 import type { Fault, LedgerEntry, SandboxServer } from '../../sandbox/server.ts';
-import { sandboxSettings, tellingTo } from '../../sandbox/settings.ts';
+import { callingWith, sandboxSettings, tellingTo } from '../../sandbox/settings.ts';
 import { startTelegram } from '../../sandbox/telegram/server.ts';
 import { startWebex } from '../../sandbox/webex/server.ts';
 import type { SampleCall } from '../../sandbox/calls/script.ts';
@@ -51,6 +52,19 @@ export const startTestSandbox = async (folder: string, calls: readonly SampleCal
       await Promise.all([webex.close(), openai.close(), salesforce.close(), amocrm.close(), telegram.close(), receiver.close()]);
     },
   };
+};
+
+/** Retell beside the others, for tests that place calls or take in what Retell tells. `env` leads the product to it. */
+export const startRetellSandbox = async (folder: string, options: Pick<RetellOptions, 'port' | 'speed' | 'webhookUrl'> = {}): Promise<SandboxServer & { env: Record<string, string>; control: (path: string, body: object) => Promise<unknown> }> => {
+  const retell = await startRetell({ audioFolder: AUDIO_FOLDER, ffmpegPath: ffmpegPath(), dataFolder: join(folder, 'retell'), ...options });
+  return { ...retell, env: { ...callingWith({ retell: retell.url }), OUTBOUND_ALLOW: new URL(retell.url).host }, control: (path, body) => control(retell, path, body) };
+};
+
+/** Asks a stand-in's control route, `/_sandbox/…`. */
+export const control = async (server: SandboxServer, path: string, body: object): Promise<unknown> => {
+  const answer = await fetch(`${server.url}/_sandbox/${path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+  if (!answer.ok) throw new Error(`The sandbox answered ${answer.status} to ${path}: ${await answer.text()}`);
+  return answer.json();
 };
 
 /** Switches faults on. They are used up by the requests that meet them. */
