@@ -68,7 +68,10 @@ export const observe = (voiceCall: ObservedVoiceCall, observation: Observation):
   const dialledAtMs = voiceCall.dialledAtMs ?? observation.atMs;
 
   const events: TrackingEvent[] = [];
-  const tell = (name: TrackingEventName, occurredAtMs: number): void => void events.push(trackingEvent(name, { project: voiceCall.project, voiceCallId: voiceCall.voiceCallId, batchId: voiceCall.batchId, request: voiceCall.request, provider: observed, ...(outcome ? { outcome } : {}) }, occurredAtMs));
+  const { project, voiceCallId, request, batchId } = voiceCall;
+  const tell = (name: TrackingEventName, occurredAtMs: number): void => {
+    events.push(trackingEvent(name, { project, voiceCallId, request, batchId, provider: observed, ...(outcome ? { outcome } : {}) }, occurredAtMs));
+  };
   // When it was asked for, which is known whatever comes first, and is never after the start.
   if (voiceCall.dialledAtMs === undefined) tell('Voice call initiated', askedAtMs);
   // After the end has been told there is nothing left to tell.
