@@ -10,6 +10,7 @@ import type { ApiDependencies } from './dependencies.ts';
 import { docsRouter } from './docs.ts';
 import { createMetrics } from './metrics.ts';
 import { HttpProblem, problemHandler } from './problems.ts';
+import { retellWebhookRouter } from './retell-webhook.ts';
 import { reportRouter } from './report/router.ts';
 import { createRouteTable } from './route.ts';
 import { accountRoutes } from './routes/accounts.ts';
@@ -78,6 +79,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   const webhooks: WebhookDependencies = { inbox, kick: kickRelay, count: (outcome) => metrics.webhooks.inc({ outcome }) };
   app.use(webhookRouter({ ...webhooks, secretOf: senders.webex }));
   app.use(amoCrmWebhookRouter({ ...webhooks, hookOf: senders.amocrm }));
+  app.use(retellWebhookRouter({ ...webhooks, keyOf: senders.retell }));
   app.use(hookRouter({ ...webhooks, hooks: dependencies.hooks }));
 
   const routes = createRouteTable({ authenticate: accounts.authenticate, idempotency, audit });

@@ -4,16 +4,18 @@ import type { Connectors } from '../db/connectors.ts';
 import { asInstallation } from '../db/scope.ts';
 import { DEFAULT_PROJECT } from '../domain/ids.ts';
 import type { AmoCrmHookOf } from './amocrm-webhook.ts';
+import type { RetellKeyOf } from './retell-webhook.ts';
 import type { WebexSecretOf } from './webhooks.ts';
 
 /** Says of a webhook which project it is for: of its connector, or of the installation's settings. */
 export interface Senders {
   amocrm: AmoCrmHookOf;
+  retell: RetellKeyOf;
   webex: WebexSecretOf;
 }
 
 interface Dependencies {
-  config: Pick<Config, 'WEBEX_WEBHOOK_SECRET' | 'AMOCRM_BASE_URL' | 'AMOCRM_ACCOUNT_ID' | 'AMOCRM_WEBHOOK_SECRET'>;
+  config: Pick<Config, 'WEBEX_WEBHOOK_SECRET' | 'RETELL_API_KEY' | 'RETELL_WEBHOOK_KEY' | 'AMOCRM_BASE_URL' | 'AMOCRM_ACCOUNT_ID' | 'AMOCRM_WEBHOOK_SECRET'>;
   connectors: Pick<Connectors, 'find' | 'findByWebhookSecret' | 'revisions'>;
 }
 
@@ -29,6 +31,13 @@ export const createSenders = ({ config, connectors }: Dependencies): Senders => 
       }
       const connector = await connectors.findByWebhookSecret('amocrm', secret);
       return connector && { project: connector.project, accountId: connector.settings['AMOCRM_ACCOUNT_ID'], baseUrl: connector.settings['AMOCRM_BASE_URL'] };
+    },
+
+    async retell(project = DEFAULT_PROJECT) {
+      const connector = await asInstallation(() => connectors.find(project, 'retell'));
+      const settings: Partial<Record<string, string>> = connector ? connector.secrets : project === DEFAULT_PROJECT ? config : {};
+      const key = settings['RETELL_WEBHOOK_KEY'] ?? settings['RETELL_API_KEY'];
+      return key === undefined ? undefined : { project, key };
     },
 
     async webex(project = DEFAULT_PROJECT) {

@@ -19,7 +19,8 @@ export interface WebhookDependencies {
   inbox: Inbox;
   /** Called when there is something to deliver. */
   kick: () => void;
-  count: (outcome: 'accepted' | 'duplicate' | 'refused') => void;
+  /** `ignored`: understood, and of no use to us. */
+  count: (outcome: 'accepted' | 'duplicate' | 'refused' | 'ignored') => void;
 }
 
 /** Of a project's subscription; of the installation's own where no project is named. */
