@@ -24,6 +24,9 @@ const duration = z
   .regex(/^\d+(s|m|h|d)$/, 'must be a whole number followed by s, m, h or d, e.g. 15m')
   .transform((value) => Number.parseInt(value, 10) * { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[value.at(-1) as 's' | 'm' | 'h' | 'd']);
 
+/** Who is on each of two channels. */
+const channels = z.enum(['agent,customer', 'customer,agent']).transform((value) => value.split(',') as ('agent' | 'customer')[]);
+
 const chat = z.string().regex(/^(-?\d{1,20}|@[A-Za-z]\w{3,31})$/, 'must be a chat ID (digits, groups with a minus) or @channel');
 const someTime = duration.refine((ms) => ms > 0, 'must be longer than nothing');
 /** As Standard Webhooks writes them: `whsec_` and base64 of 24 bytes or more. */
@@ -134,6 +137,11 @@ export const SETTINGS = {
   RETELL_API_KEY: setting(text, { group: 'Retell', about: 'API key of the Retell account that places calls. Without it none are placed.', optional: true, secret: true }),
   RETELL_BASE_URL: setting(url, { group: 'Retell', about: 'Its API.', default: 'https://api.retellai.com' }),
   RETELL_WEBHOOK_KEY: setting(text, { group: 'Retell', about: 'The API key that has the webhook badge: Retell signs webhooks with it. Default: RETELL_API_KEY.', optional: true, secret: true }),
+  RETELL_CHANNELS: setting(channels, {
+    group: 'Retell',
+    about: 'Who is on the two channels of its recordings, as in agent,customer: listen to one. Without it, the recording that has both on one channel is copied.',
+    optional: true,
+  }),
   RETELL_CALLS_PER_SECOND: setting(z.coerce.number().positive().max(100), {
     group: 'Retell',
     about: 'How many calls a second the telephony of the account begins: 1 unless it was raised. Kept per project.',
@@ -326,7 +334,7 @@ export const withSystem = <S extends System>(config: Config, system: S): Complet
 
 export type WebexConfig = Pick<Complete<'webex'>, (typeof SYSTEMS)['webex']['needs'][number] | 'WEBEX_TOKEN_URL' | 'WEBEX_ORG_ID' | 'WEBEX_REQUESTS_PER_MINUTE' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ALLOW' | 'OUTBOUND_ONLY'>;
 export type AmoCrmConfig = Pick<Complete<'amocrm'>, (typeof SYSTEMS)['amocrm']['needs'][number] | 'AMOCRM_ACCOUNT_ID' | 'AMOCRM_REQUESTS_PER_SECOND' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ALLOW' | 'OUTBOUND_ONLY'>;
-export type RetellConfig = Pick<Complete<'retell'>, 'RETELL_API_KEY' | 'RETELL_BASE_URL' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ONLY'>;
+export type RetellConfig = Pick<Complete<'retell'>, 'RETELL_API_KEY' | 'RETELL_BASE_URL' | 'RETELL_CHANNELS' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ALLOW' | 'OUTBOUND_ONLY'>;
 export type SalesforceConfig = Pick<
   Complete<'salesforce'>,
   | (typeof SYSTEMS)['salesforce']['needs'][number]

@@ -21,6 +21,7 @@ import { createPublishing, type Publishing } from './activities/publish.ts';
 import { createRecordingActivities } from './activities/recording.ts';
 import { createReportActivities } from './activities/report.ts';
 import { createStoreScore } from './activities/stored-score.ts';
+import { createVoiceHandOver, type VoiceHandOver } from './activities/voice-hand-over.ts';
 import { createTranscriptionActivities } from './activities/transcription.ts';
 import { createFfmpegAudio } from './adapters/audio/ffmpeg.ts';
 import { createCatalog } from './adapters/catalog/registry.ts';
@@ -127,6 +128,8 @@ export interface Wiring {
   erasures: Erasures;
   erasuresClient: ErasuresClient;
   intake: Intake;
+  /** Has calls that a voice provider held processed like any other. */
+  voiceHandOver: VoiceHandOver;
   budgetRelease: BudgetRelease;
   voiceCalls: VoiceCalls;
   scheduleOf: ScheduleOf;
@@ -169,6 +172,8 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
     const guard = guardOf(config);
     const givenSource = (project: string, name: string): CallSource => createGivenSource({ project, name, given, objects, guard, timeoutMs: config.UPSTREAM_TIMEOUT });
     const adaptersOf = createAdaptersOf({ config, connectors, credentials, givenSource });
+    const intake = createIntake({ calls, projects, client: callsClient });
+    const voiceCalls = createVoiceCalls({ db, tracking: { append } });
     const effects = createEffects(db);
     const messages = createMessages(db);
     const messagesClient = createMessagesClient({ client: temporal, pace: messagePaceOf(config) });
@@ -226,8 +231,9 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       bulkClient: createBulkClient({ client: temporal, bulkRulings, pace }),
       erasures,
       erasuresClient: createErasuresClient({ client: temporal, erasures, projects, keyRing, pace }),
-      intake: createIntake({ calls, projects, client: callsClient }),
-      voiceCalls: createVoiceCalls({ db, tracking: { append } }),
+      intake,
+      voiceCalls,
+      voiceHandOver: createVoiceHandOver({ intake, voiceCalls, adaptersOf }),
       budgetRelease: createBudgetRelease({ calls, projects, costs, client: callsClient }),
       schedules: createSchedules({ client: temporal, config, pace, minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: mainSourceOf(config) }),
       scheduleOf: createScheduleOf({ client: temporal, config, pace, connectors, projects }),
@@ -274,7 +280,7 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
       ...createMetadataActivities({ calls, objects, catalog, projects }),
       ...createDeskActivities({ calls, costs, runs, publishing, storeScore, log }),
       ...createReviewPublishing({ calls, agreement, reviewPublications, storeScore, publishing }),
-      ...createIngestActivities({ adaptersOf, calls, runs, intake, release: budgetRelease, client: callsClient }),
+      ...createIngestActivities({ adaptersOf, calls, projects, runs, intake, release: budgetRelease, client: callsClient }),
       ...rescoreBooks,
       ...createBulkActivities({ calls, bulkRulings, client: callsClient }),
       ...createErasureActivities({ calls, runs, effects, messages, given, erasures, presets, projects, objects, callNotesFor: async (project) => (await adaptersOf(project)).callNotes, client: erasuresClient }),

@@ -3,6 +3,7 @@ import type { BudgetRelease } from '../client/budget-release.ts';
 import type { CallsClient } from '../client/calls.ts';
 import type { Intake } from '../client/intake.ts';
 import type { CallRow, Calls } from '../db/calls.ts';
+import type { Projects } from '../db/projects.ts';
 import type { Runs } from '../db/runs.ts';
 import type { AdaptersOf } from '../adapters/connectors/of-project.ts';
 import type { IngestActivities } from '../domain/activities.ts';
@@ -11,6 +12,7 @@ import { signal } from './context.ts';
 interface Dependencies {
   adaptersOf: AdaptersOf;
   calls: Calls;
+  projects: Pick<Projects, 'settings'>;
   runs: Runs;
   release: Pick<BudgetRelease, 'withinDay'>;
   intake: Intake;
@@ -22,7 +24,7 @@ const LOOK_EVERY_MS = 1_000;
 const WATCH_FOR_MS = 10 * 60_000;
 const LOOKS_PER_SWEEP = 30;
 
-export const createIngestActivities = ({ adaptersOf, calls, runs, intake, release, client }: Dependencies): Pick<IngestActivities, 'openRun' | 'ingestPage' | 'awaitSettled' | 'failRun'> => {
+export const createIngestActivities = ({ adaptersOf, calls, projects, runs, intake, release, client }: Dependencies): Pick<IngestActivities, 'openRun' | 'ingestPage' | 'awaitSettled' | 'failRun'> => {
   /** A workflow that was terminated or timed out from outside could not record that itself. */
   const markLost = async (unsettled: CallRow[]): Promise<void> => {
     for (const call of unsettled) {
@@ -48,12 +50,16 @@ export const createIngestActivities = ({ adaptersOf, calls, runs, intake, releas
    */
   async ingestPage({ runId, project, source, window, cursor, page, pace }) {
     const listed = await (await adaptersOf(project)).sources.get(source).listCalls({ ...window, ...(cursor ? { cursor } : {}), signal: signal() });
-    const dispositions = await intake.takeIn({ project, source, calls: listed.calls, pace, runId, check: () => signal().throwIfAborted() });
+    // Calls of a voice provider that somebody else has placed are taken in where the project says so.
+    const unplaced = listed.unplaced && !(await projects.settings(project)).takeUnplacedCalls ? new Set(listed.unplaced) : undefined;
+    const found = unplaced ? listed.calls.filter(({ callId }) => !unplaced.has(callId)) : listed.calls;
+    const dispositions = await intake.takeIn({ project, source, calls: found, pace, runId, check: () => signal().throwIfAborted() });
     await runs.noteTasks(runId, dispositions, page + 1);
     const started = dispositions.filter(({ disposition }) => disposition === 'new').length;
     for (const callId of listed.leftOut ?? []) await runs.log(runId, 'warn', 'call left out: its ID cannot name a file', { callId: callId.slice(0, 200) });
-    await runs.log(runId, 'info', 'page read', { page: page + 1, found: listed.calls.length, started });
-    return { found: listed.calls.length, started, ...(listed.next ? { next: listed.next } : {}) };
+    if (unplaced) await runs.log(runId, 'info', 'calls that we did not place were left out', { calls: unplaced.size });
+    await runs.log(runId, 'info', 'page read', { page: page + 1, found: found.length, started });
+    return { found: found.length, started, ...(listed.next ? { next: listed.next } : {}) };
   },
 
   /** Watches the run's calls until all are settled, the deadline passes, or it has watched for ten minutes. */

@@ -104,6 +104,7 @@ export const SETTING_SHAPES = {
   quietHours: z.array(QuietWindowShape).max(20).refine(leavesTime, 'leave no time of the week at which anybody could be called'),
   voiceCallsPerNumberPerDay: z.number().int().min(0).max(1_000),
   voiceLines: z.number().int().min(0).max(10_000),
+  takeUnplacedCalls: z.boolean(),
 } satisfies { [K in keyof ProjectSettings]-?: z.ZodType<ProjectSettings[K]> };
 
 export const SettingsShape = z.object(SETTING_SHAPES);

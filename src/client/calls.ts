@@ -14,7 +14,7 @@ import type { Calls } from '../db/calls.ts';
 import { queueName } from '../domain/activities.ts';
 import { type CallKey, type CallVersion, hasEnded } from '../domain/call.ts';
 import { AftercallError, messageOf } from '../domain/errors.ts';
-import { GIVEN_PROVIDER } from '../domain/given.ts';
+import { cameInWriting } from '../domain/given.ts';
 import { callWorkflowId, publicationWorkflowId } from '../domain/ids.ts';
 import { type Approve, CALL_UPDATES, type GiveUp, type Pace, type ProcessCallInput, PUBLISH_SIGNAL, type PublishCallInput, RECORDING_AVAILABLE_SIGNAL, type Reject, type Retry, type SkipStep } from '../domain/messages.ts';
 import type { PresetRef } from '../domain/preset.ts';
@@ -160,7 +160,7 @@ export const createCallsClient = ({ client, calls, pace }: { client: Client; cal
       if (call.version > 0) {
         const { recording, transcript } = await calls.getVersion({ ...key, version: call.version });
         // What came in writing needs no recording.
-        const missing = groupOf(from) > 0 && !recording && transcript?.provider !== GIVEN_PROVIDER ? 'recording' : groupOf(from) > 1 && !transcript ? 'transcript' : undefined;
+        const missing = groupOf(from) > 0 && !recording && !cameInWriting(transcript?.provider) ? 'recording' : groupOf(from) > 1 && !transcript ? 'transcript' : undefined;
         if (missing && call.result === 'processed') {
           throw new AftercallError('CONFLICT', `This call cannot start from ${from}: it has no ${missing} to go on with.`, {
             advice: `Start from ${missing === 'recording' ? 'recording' : 'transcription'}.`,

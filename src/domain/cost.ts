@@ -4,15 +4,30 @@ import { type Step, STEPS } from './steps.ts';
 export type Usage =
   | { kind: 'llm'; inputTokens: number; cachedInputTokens: number; outputTokens: number }
   | { kind: 'stt'; seconds: number; inputTokens?: number; outputTokens?: number }
-  | { kind: 'diarization'; seconds: number };
+  | { kind: 'diarization'; seconds: number }
+  /** What a provider charged for holding the call itself, by its own bill. */
+  | { kind: 'voice'; seconds: number; products: ChargedProduct[] };
+
+export interface ChargedProduct {
+  product: string;
+  microUsd: number;
+}
+
+/** What a voice provider has charged for a call: spent already, whatever comes after. */
+export interface Charge {
+  /** The whole of it; discounts may make it less than its products together. */
+  microUsd: number;
+  seconds: number;
+  products: ChargedProduct[];
+}
 
 /** What is paid for. */
 export type CostKind = Usage['kind'];
 
-/** What a request is made for: a step of the call, or a look at how another preset would do. */
-export const PAID_FOR = [...STEPS, 'preset_test', 'rescore'] as const;
-export type PaidFor = Step | 'preset_test' | 'rescore';
-export const isStepOfCall = (paidFor: PaidFor): paidFor is Step => paidFor !== 'preset_test' && paidFor !== 'rescore';
+/** What is paid for: a step of the call, a look at how another preset would do, or the call itself. */
+export const PAID_FOR = [...STEPS, 'preset_test', 'rescore', 'voice'] as const;
+export type PaidFor = (typeof PAID_FOR)[number];
+export const isStepOfCall = (paidFor: PaidFor): paidFor is Step => (STEPS as readonly PaidFor[]).includes(paidFor);
 
 /**
  * Where a request that is worked off in the background is written down before its answer is there, so
@@ -48,6 +63,8 @@ export const priceOf = (prices: readonly Price[], model: string, onDay: string):
  * No price means zero, which is right for one's own servers.
  */
 export const costMicroUsd = (prices: readonly Price[], model: string, usage: Usage, onDay: string): number => {
+  // What a provider charged stands on its bill.
+  if (usage.kind === 'voice') return 0;
   const price = priceOf(prices, model, onDay);
   if (!price) return 0;
   // USD per million tokens is micro-USD per token.

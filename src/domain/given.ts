@@ -18,6 +18,8 @@ export interface GivenAudio {
 
 /** What was said, as somebody else has written it down. Times are ms from the call's start. */
 export interface GivenTranscript {
+  /** The source that has written it down of its own calls. Absent: it was handed in. */
+  by?: string;
   language?: string;
   turns: Pick<Turn, 'speaker' | 'startMs' | 'endMs' | 'text'>[];
 }
@@ -33,13 +35,17 @@ export interface GivenCall {
 /** The provider of transcripts that nobody was paid for. */
 export const GIVEN_PROVIDER = 'upload';
 
+/** Transcripts that stand for themselves: whoever wrote them down told who speaks, and no recording has to be heard. */
+const WRITTEN_BY: readonly string[] = [GIVEN_PROVIDER, 'retell'];
+export const cameInWriting = (provider: string | undefined): boolean => provider !== undefined && WRITTEN_BY.includes(provider);
+
 /** A given transcript in the form in which all are stored. */
-export const transcriptOf = (callId: string, { language, turns: given }: GivenTranscript): Transcript => {
+export const transcriptOf = (callId: string, { by, language, turns: given }: GivenTranscript): Transcript => {
   const turns = toTurns(given);
   return {
     callId,
     durationMs: Math.max(0, ...turns.map(({ endMs }) => endMs)),
-    provider: GIVEN_PROVIDER,
+    provider: by ?? GIVEN_PROVIDER,
     model: 'as given',
     speakersBy: 'provider',
     speakers: [...new Set(turns.map(({ speaker }) => speaker))],

@@ -76,6 +76,8 @@ export interface ProjectSettings {
   voiceCallsPerNumberPerDay: number;
   /** Most of the account's lines that the project uses at once; 0: all that are free. */
   voiceLines: number;
+  /** Whether calls that a voice provider held, and that we did not place, are processed too. */
+  takeUnplacedCalls: boolean;
 }
 
 export const DEFAULT_SETTINGS: ProjectSettings = {
@@ -112,4 +114,5 @@ export const DEFAULT_SETTINGS: ProjectSettings = {
   quietHours: [],
   voiceCallsPerNumberPerDay: 0,
   voiceLines: 0,
+  takeUnplacedCalls: false,
 };

@@ -59,7 +59,7 @@ export const createAdaptersOf = ({ config, connectors, credentials, givenSource 
   const made = new Map<string, { revision: string; connected: Promise<Connected | undefined> }>();
 
   const make = async (project: string, system: System, revision: string): Promise<Connected | undefined> => {
-    const shared = { credentials, buckets };
+    const shared = { project, credentials, buckets };
     if (revision === INSTALLED) return connect(system, { ...shared, config, tokenName: system });
     const connector = await connectors.find(project, system);
     // Taken away since it was listed.

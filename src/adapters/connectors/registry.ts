@@ -14,6 +14,7 @@ import { createSalesforceNotes } from '../notes/salesforce.ts';
 import { createRetellClient, type RetellClient } from '../retell/client.ts';
 import { createAmoCrm } from '../sources/amocrm.ts';
 import type { CallSource } from '../sources/source.ts';
+import { createRetellSource } from '../sources/retell.ts';
 import { createWebex } from '../sources/webex.ts';
 import { createRetellVoice } from '../voice/retell.ts';
 import type { VoiceProvider } from '../voice/voice-provider.ts';
@@ -43,6 +44,7 @@ export interface ConnectDependencies {
   config: Config;
   credentials: Credentials;
   buckets: Buckets;
+  project: string;
   /** Under which name its token is kept, if it has one that rotates. */
   tokenName: string;
   /** Given when a project's people named the address. */
@@ -103,12 +105,13 @@ const CONNECT: Record<System, (dependencies: ConnectDependencies) => Connected |
     return { telegram: { botToken }, check: async (signal) => `The bot @${await readBot(config, botToken, signal)} was read.` };
   },
 
-  retell: ({ config: all, guard }) => {
+  retell: ({ config: all, guard, project }) => {
     const config = withSystem(all, 'retell');
     if (!config) return undefined;
     const client = createRetellClient({ config, guard });
     const provider = createRetellVoice(client);
     return {
+      source: createRetellSource({ client, project, guard: guardOf(config), timeoutMs: config.UPSTREAM_TIMEOUT, channels: config.RETELL_CHANNELS }),
       voice: { provider, callsPerSecond: config.RETELL_CALLS_PER_SECOND },
       retell: { client, webhookKey: config.RETELL_WEBHOOK_KEY ?? config.RETELL_API_KEY },
       check: async (signal) => {
@@ -136,4 +139,4 @@ const CONNECT: Record<System, (dependencies: ConnectDependencies) => Connected |
 export const connect = (system: System, dependencies: ConnectDependencies): Connected | undefined => CONNECT[system](dependencies);
 
 /** Systems that calls are read from in windows. */
-export const POLLED: readonly System[] = ['webex', 'amocrm'];
+export const POLLED: readonly System[] = ['webex', 'amocrm', 'retell'];

@@ -19,7 +19,7 @@ const moment = z.number().int().nonnegative().max(8_640_000_000_000_000).nullish
 const Word = z.looseObject({ word: z.string(), start: z.number().nullish(), end: z.number().nullish() });
 
 /** `role`: agent, user, transfer_target; more may come. */
-export const RetellUtteranceSchema = z.looseObject({ role: z.string(), content: z.string(), words: z.array(Word).nullish().catch(undefined) });
+export const RetellUtteranceSchema = z.looseObject({ role: z.string(), content: z.string().default(''), words: z.array(Word).nullish().catch(undefined) });
 export type RetellUtterance = z.output<typeof RetellUtteranceSchema>;
 
 export const RetellAnalysisSchema = z.looseObject({
@@ -61,6 +61,8 @@ export const RetellCallSchema = z.looseObject({
   disconnection_reason: text,
   transcript: text,
   transcript_object: z.array(RetellUtteranceSchema).nullish().catch(undefined),
+  /** Without personal data, where the storage setting keeps no other. Weaves in what was not said. */
+  scrubbed_transcript_with_tool_calls: z.array(RetellUtteranceSchema).nullish().catch(undefined),
   recording_url: text,
   recording_multi_channel_url: text,
   scrubbed_recording_url: text,

@@ -1,6 +1,7 @@
 import type { CallDetails } from '../../domain/call.ts';
 import type { StoredRecording } from '../../db/schema.ts';
-import type { GivenAudio } from '../../domain/given.ts';
+import type { GivenAudio, GivenTranscript } from '../../domain/given.ts';
+import type { Charge } from '../../domain/cost.ts';
 import type { CallCursor } from '../../domain/window.ts';
 
 export type { CallCursor } from '../../domain/window.ts';
@@ -21,6 +22,9 @@ export interface CallSource {
 
   /** What came with a call that was handed in. Absent where calls are read. */
   findGiven?(callId: string): Promise<{ hasTranscript: boolean; hasRecording: boolean; audio?: GivenAudio } | undefined>;
+
+  /** What the source has of a call besides its recording. Absent where it has nothing else. */
+  findRecord?(callId: string, signal: AbortSignal): Promise<SourceRecord | undefined>;
 
   /** Told when a recording has been copied to its place; may be told again. */
   recordingStored?(callId: string, stored: StoredRecording): Promise<void>;
@@ -50,8 +54,16 @@ export interface CallPage {
   calls: CallDetails[];
   /** IDs that could not stand in keys and workflow IDs: those calls are left out, and said to be. */
   leftOut?: string[];
+  /** IDs of those of `calls` that a voice provider holds and that we did not place: the project says whether they are taken in. */
+  unplaced?: string[];
   /** Absent on the last page. */
   next?: CallCursor;
+}
+
+/** What a source that holds the call itself wrote down of it. */
+export interface SourceRecord {
+  transcript?: GivenTranscript;
+  charge?: Charge;
 }
 
 export interface RecordingLink {
