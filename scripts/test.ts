@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ffmpeg, motoServer, say, temporalCli } from './programs/index.ts';
+import { ffmpeg, motoServer, say, sqlglotPython, temporalCli } from './programs/index.ts';
 
 /**
  * Everything that `npm test` checks: types, lint, the documented settings, and all tests, with the programs that they need found or
@@ -29,7 +29,7 @@ const check = async (name: string, work: () => Promise<number>): Promise<void> =
   else failed += 1;
 };
 
-const env = { TEMPORAL_CLI: await temporalCli(), FFMPEG_PATH: await ffmpeg(), MOTO_SERVER: await motoServer() };
+const env = { TEMPORAL_CLI: await temporalCli(), FFMPEG_PATH: await ffmpeg(), MOTO_SERVER: await motoServer(), SQLGLOT_PYTHON: await sqlglotPython() };
 if (args.length === 0) {
   await check('type check', () => run(installed('tsc'), ['-p', '.']));
   await check('lint', () => run(installed('eslint'), ['.']));

@@ -97,6 +97,16 @@ const objectionToMoto = async (path: string): Promise<string | undefined> => {
   return tooOld(version, OLDEST_MOTO);
 };
 
+/** A Python that has sqlglot, which the stand-ins of Snowflake and Athena check SQL with. */
+export const sqlglotPython = async ({ env, cache, say }: Surroundings = here()): Promise<string> => {
+  const given = await givenProgram({ variable: 'SQLGLOT_PYTHON' }, env);
+  if (given) {
+    say(`sqlglot: ${given} (SQLGLOT_PYTHON)`);
+    return given;
+  }
+  return join(await pythonEnvironment({ cache, requirements: requirements('sqlglot'), env, say }), 'bin', 'python');
+};
+
 /** Local speech recognition: a Python that has it, and the model that its package carries unless another is named. */
 export const whisper = async (model?: string, { env, cache, say }: Surroundings = here()): Promise<{ pythonPath: string; modelPath: string }> => {
   const given = await givenProgram({ variable: 'WHISPER_PYTHON' }, env);
