@@ -23,6 +23,7 @@ import { createReportActivities } from './activities/report.ts';
 import { createStoreScore } from './activities/stored-score.ts';
 import { createVoiceHandOver, type VoiceHandOver } from './activities/voice-hand-over.ts';
 import { createTranscriptionActivities } from './activities/transcription.ts';
+import { createVoiceLinesActivities } from './activities/voice-lines.ts';
 import { createFfmpegAudio } from './adapters/audio/ffmpeg.ts';
 import { createCatalog } from './adapters/catalog/registry.ts';
 import { diarizationChoice, diarizers } from './adapters/diarization/registry.ts';
@@ -44,6 +45,7 @@ import { createMessagesClient, type MessagesClient } from './client/messages.ts'
 import { createScheduleOf, createSchedules, type ScheduleOf, type Schedules } from './client/schedules.ts';
 import { createRescoresClient, type RescoresClient } from './client/rescores.ts';
 import { createPresetsClient, type PresetsClient } from './client/presets.ts';
+import { createVoiceLinesClient, type VoiceLinesClient } from './client/voice-lines.ts';
 import { connectTemporal, ensureSearchAttributes } from './client/temporal.ts';
 import { type Config, messagePaceOf, paceOf, projectSettings, publicUrl, withSystem } from './config.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
@@ -78,6 +80,7 @@ import { createSignInFailures } from './db/sign-in-failures.ts';
 import { append } from './db/tracking.ts';
 import { createUsers } from './db/users.ts';
 import { createVoiceCalls, type VoiceCalls } from './db/voice-calls.ts';
+import { createVoiceLines, type VoiceLines } from './db/voice-lines.ts';
 import { DEFAULT_PROJECT } from './domain/ids.ts';
 import { loadPrices } from './prices.ts';
 import type { Log } from './telemetry/log.ts';
@@ -132,6 +135,8 @@ export interface Wiring {
   voiceHandOver: VoiceHandOver;
   budgetRelease: BudgetRelease;
   voiceCalls: VoiceCalls;
+  voiceLines: VoiceLines;
+  voiceLinesClient: VoiceLinesClient;
   scheduleOf: ScheduleOf;
   /** Of the source that the installation's own settings name first. */
   schedules: Schedules;
@@ -234,6 +239,8 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       intake,
       voiceCalls,
       voiceHandOver: createVoiceHandOver({ intake, voiceCalls, adaptersOf }),
+      voiceLines: createVoiceLines(db),
+      voiceLinesClient: createVoiceLinesClient({ client: temporal, pace }),
       budgetRelease: createBudgetRelease({ calls, projects, costs, client: callsClient }),
       schedules: createSchedules({ client: temporal, config, pace, minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: mainSourceOf(config) }),
       scheduleOf: createScheduleOf({ client: temporal, config, pace, connectors, projects }),
@@ -259,7 +266,7 @@ const targetsFrom =
   };
 
 /** Makes the activities with the adapters that they need. */
-export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, presetTests, rescores, guard, reviews, agreement, reviewPublications, objects, adaptersOf, given, callsClient, bulkRulings, erasures, erasuresClient, intake, budgetRelease, messages, notifiers, targetsOf, publishing }: Wiring): Activities => {
+export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, presetTests, rescores, guard, reviews, agreement, reviewPublications, objects, adaptersOf, given, callsClient, bulkRulings, erasures, erasuresClient, intake, budgetRelease, messages, notifiers, targetsOf, publishing, voiceLines, voiceLinesClient }: Wiring): Activities => {
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
   const providers = createProviders({
@@ -295,6 +302,6 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
     },
     crm: createCrmActivities({ calls, effects, projects, objects, adaptersOf, extractFacts }),
     messages: createMessageActivities({ messages, notifiers, targetsOf, log }),
-    voice: {},
+    voice: createVoiceLinesActivities({ adaptersOf, projects, voiceLines, client: voiceLinesClient, log }),
   };
 };

@@ -7,6 +7,7 @@ import type { BulkOutcome, RulingKind } from '../domain/bulk.ts';
 import type { Attention, CallDetails, CallResult, CallState, Direction } from '../domain/call.ts';
 import type { CostKind, PaidFor, Usage } from '../domain/cost.ts';
 import type { CrmResult } from '../domain/crm-rules.ts';
+import type { Wait } from '../domain/daily-limit.ts';
 import type { ErasureKind, Places } from '../domain/erasure.ts';
 import type { Gate } from '../domain/messages.ts';
 import type { PatternKind } from '../domain/patterns.ts';
@@ -19,6 +20,7 @@ import type { PresetSettings } from '../domain/preset.ts';
 import type { AdvisoryQuestion, PersonVerdict, ReviewAct, ReviewKind } from '../domain/review.ts';
 import type { Step } from '../domain/steps.ts';
 import type { TrackingEventName, TrackingProperties, TrackingState, TrackingTry } from '../domain/tracking.ts';
+import type { BatchCounts, BatchState } from '../domain/voice-batches.ts';
 import type { ProviderCall, VoiceCallRequest, VoiceOutcome, VoiceState } from '../domain/voice.ts';
 
 /**
@@ -73,6 +75,9 @@ export interface Schema {
   erasure_calls: ErasureCallsTable;
   erased_calls: ErasedCallsTable;
   voice_calls: VoiceCallsTable;
+  voice_accounts: VoiceAccountsTable;
+  voice_lines: VoiceLinesTable;
+  voice_batches: VoiceBatchesTable;
   tracking_events: TrackingEventsTable;
 }
 
@@ -751,6 +756,14 @@ export interface VoiceCallsTable {
   /** When it came to one of its ends. */
   settled_at: NullableTimestamp;
   updated_at: DefaultedTimestamp;
+  /** Its batch is paused. */
+  held: Generated<boolean>;
+  /** Why it is due only at `not_before`, where that is not the caller's own wish. */
+  waits_for: Wait | null;
+  /** When its turn to be dialled is, which has been given to it; it holds a line from when it has. Null of those that wait for one. */
+  lined_up_at: NullableTimestamp;
+  /** Whose line: the account's fingerprint. */
+  line_account: string | null;
 }
 
 /** What became of voice calls, on its way to whoever follows customers' activities. */
@@ -784,5 +797,60 @@ export interface TrackingEventsTable {
   settled_by: string | null;
   delivered_at: NullableTimestamp;
   created_at: CreatedAt;
+  updated_at: DefaultedTimestamp;
+}
+
+/** A provider's account, known by a fingerprint of its key. It may serve several projects. */
+export interface VoiceAccountsTable {
+  account: string;
+  /** As it was read last: the account's lines, and how many of them are used by calls that we did not place. */
+  line_limit: number | null;
+  others: number | null;
+  read_at: NullableTimestamp;
+  /** When the last call that was lined up has its turn. */
+  planned_until: NullableTimestamp;
+}
+
+/** What was found when a project's queue was looked at last. */
+export interface VoiceLinesTable {
+  project: string;
+  account: string | null;
+  /** The calling rules that `not_before` of postponed calls was reckoned by. */
+  rules: string | null;
+  /** Why nobody is called, if nobody is. */
+  held_back: NullableJson<HeldBack>;
+  looked_at: DefaultedTimestamp;
+  /** Null: nothing waits. */
+  look_again_at: NullableTimestamp;
+}
+
+export interface HeldBack {
+  code: string;
+  message: string;
+  advice: string;
+}
+
+export interface VoiceBatchesTable {
+  project: string;
+  id: string;
+  name: string;
+  state: BatchState;
+  /** Of the rows that did not say their own, or of all since it was changed. */
+  priority: number;
+  /** Calls that it brought. */
+  rows: number;
+  /** Rows of its file that were left out, being repeats of a number. */
+  skipped: Generated<number>;
+  /** Of its file. */
+  sha256: string;
+  requested_by: string;
+  requested_at: CreatedAt;
+  paused_at: NullableTimestamp;
+  paused_by: string | null;
+  cancelled_at: NullableTimestamp;
+  cancelled_by: string | null;
+  reason: string | null;
+  /** Its counts, once nothing of it is under way any more. */
+  settled: NullableJson<BatchCounts>;
   updated_at: DefaultedTimestamp;
 }

@@ -210,7 +210,7 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
     async requeue(key: VoiceCallKey, { notBefore, reason }: { notBefore: Date; reason: string | null }): Promise<boolean> {
       const written = await change(key, ['dialling', 'needs_attention'])
         .where('observed', 'is', null)
-        .set({ state: 'queued', not_before: notBefore, reason: reason === null ? null : storable(reason), attention: null, dialling_at: null })
+        .set({ state: 'queued', not_before: notBefore, reason: reason === null ? null : storable(reason), attention: null, dialling_at: null, waits_for: 'provider', lined_up_at: null, line_account: null })
         .executeTakeFirst();
       return written.numUpdatedRows > 0n;
     },

@@ -15,6 +15,7 @@ export const callWorkflowId = ({ project, callId }: CallKey): string => `call/${
 export const messageWorkflowId = ({ project, messageId, round }: { project: string; messageId: string; round: number }): string => `message/${project}/${messageId}/${round}`;
 /** One for each time that a voice call is dialled, and never two at once. */
 export const voiceCallWorkflowId = ({ project, voiceCallId }: { project: string; voiceCallId: string }): string => `voice/${project}/${voiceCallId}`;
+export const voiceLinesWorkflowId = (project: string): string => `voice-lines/${project}`;
 export const publicationWorkflowId = ({ project, callId }: CallKey): string => `publish/${project}/${callId}`;
 export const erasureWorkflowId = (project: string, erasureId: string): string => `erase/${project}/${erasureId}`;
 export const retentionWorkflowId = (project: string): string => `retention/${project}`;

@@ -6,3 +6,4 @@ export { presetTest } from './preset-test.ts';
 export { rescore } from './rescore.ts';
 export { processCall } from './process-call.ts';
 export { publishCall } from './publish-call.ts';
+export { voiceLines } from './voice-lines.ts';

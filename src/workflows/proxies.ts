@@ -14,6 +14,7 @@ import type { ErasureActivities } from '../domain/erasure.ts';
 import type { Pace } from '../domain/messages.ts';
 import type { RescoreActivities } from '../domain/rescore.ts';
 import type { PresetTestActivities } from '../domain/preset-test.ts';
+import type { VoiceLinesActivities } from '../domain/voice-lines.ts';
 
 /**
  * The activities with their timeouts and retries.
@@ -145,3 +146,14 @@ export const rescoreActivities = (pace: Pace): RescoreActivities => {
   const { nextRescoreCalls, failRescoreCall, setRescoreState } = proxyActivities<RescoreActivities>({ taskQueue: queueName('workflows'), startToCloseTimeout: '1m', retry, summary: 'keep the run\'s books' });
   return { rescoreCall, nextRescoreCalls, failRescoreCall, setRescoreState };
 };
+
+export const voiceLinesActivities = (pace: Pace): VoiceLinesActivities =>
+  proxyActivities<VoiceLinesActivities>({
+    taskQueue: queueName('voice'),
+    // Calls are planned seconds ahead; the rest is a handful of queries and starts.
+    startToCloseTimeout: '5m',
+    heartbeatTimeout: pace.heartbeatTimeoutMs,
+    // A queue must not stand still for good because the database was down: it is looked at as long as calls wait.
+    retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: '1m' },
+    summary: 'put calls onto lines',
+  });

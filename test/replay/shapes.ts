@@ -1,7 +1,8 @@
 import type { WorkflowHandle } from '@temporalio/client';
-import { bulkWorkflowId, callWorkflowId, erasureWorkflowId, ingestWorkflowId, messageWorkflowId, presetTestWorkflowId, publicationWorkflowId, rescoreWorkflowId, retentionWorkflowId } from '../../src/domain/ids.ts';
+import { bulkWorkflowId, callWorkflowId, erasureWorkflowId, ingestWorkflowId, messageWorkflowId, presetTestWorkflowId, publicationWorkflowId, rescoreWorkflowId, retentionWorkflowId, voiceLinesWorkflowId } from '../../src/domain/ids.ts';
 import type { Pace } from '../../src/domain/messages.ts';
 import { RESCORE_SIGNALS } from '../../src/domain/rescore.ts';
+import { VOICE_LINES_SIGNAL } from '../../src/domain/voice-lines.ts';
 import type * as workflows from '../../src/workflows/index.ts';
 import { finalFailure, scriptedSteps } from '../support/scripted-steps.ts';
 
@@ -36,6 +37,7 @@ export const STARTS: Record<Workflow, (name: string) => { workflowId: string; in
   applyRetention: () => ({ workflowId: retentionWorkflowId(project), input: { project } }),
   presetTest: (name) => ({ workflowId: presetTestWorkflowId(project, name), input: { project, testId: name } }),
   rescore: (name) => ({ workflowId: rescoreWorkflowId(project, name), input: { project, rescoreId: name } }),
+  voiceLines: (name) => ({ workflowId: voiceLinesWorkflowId(name), input: { project: name } }),
 };
 
 const by = { by: 'ann' };
@@ -152,4 +154,14 @@ export const shapes = (): Shape[] => [
   { name: 'rescore-with-a-failure', workflow: 'rescore', input: {}, steps: stepsThat(['nextRescoreCalls', [1, 2, 3, 4, 5], []], ['rescoreCall', finalFailure('MODEL_REFUSED')]) },
   rescoreActedOn('rescore-over-budget-resumed', {}, stepsThat(['nextRescoreCalls', [1], [1], []], ['rescoreCall', finalFailure('BUDGET_REACHED')]), ['waiting_for_budget', RESCORE_SIGNALS.resume]),
   rescoreActedOn('rescore-paused-cancelled', { paused: true }, scriptedSteps(), ['paused', RESCORE_SIGNALS.cancel]),
+  {
+    name: 'voice-lines-woken-then-waited-then-empty',
+    workflow: 'voiceLines',
+    input: {},
+    steps: stepsThat(['startDueCalls', { started: 2, lookAgainInMs: 600_000 }, { started: 1, lookAgainInMs: 0 }, { started: 0, lookAgainInMs: 50, heldBack: 'No line.' }]),
+    act: async (handle) => {
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      await handle.signal(VOICE_LINES_SIGNAL);
+    },
+  },
 ];

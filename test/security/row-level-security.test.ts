@@ -68,6 +68,9 @@ describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('on
         await db.insertInto('question_standings').values({ project, rubric: 'r@1', criterion: 'c', agreement: '{}' }).execute();
         await db.insertInto('review_publications').values({ project, call_id: `call-of-${project}`, state: 'done' }).execute();
         await db.insertInto('tracking_events').values({ project, id: 'e', name: 'Call started', subject: 'vc_1', schema_version: 1, occurred_at: new Date(0), properties: '{}' }).execute();
+        await db.insertInto('voice_calls').values({ project, id: 'vc', state: 'queued', priority: 3, from_number: '+15550100', to_number: '+15550101', request: '{}', requested_by: 'x' }).execute();
+        await db.insertInto('voice_lines').values({ project }).execute();
+        await db.insertInto('voice_batches').values({ project, id: 'vb', name: 'n', state: 'running', priority: 3, rows: 1, sha256: 'x', requested_by: 'x' }).execute();
         await db.insertInto('api_tokens').values({ id: `token-${project}`, project, name: 'n', role: 'project_viewer', hash: project, created_by: 'x' }).execute();
       });
     }

@@ -5,8 +5,9 @@ import type { BulkActivities } from '../../src/domain/bulk.ts';
 import type { ErasureActivities } from '../../src/domain/erasure.ts';
 import type { PresetTestActivities } from '../../src/domain/preset-test.ts';
 import type { RescoreActivities } from '../../src/domain/rescore.ts';
+import type { VoiceLinesActivities } from '../../src/domain/voice-lines.ts';
 
-type Steps = RecordingActivities & LlmActivities & CrmActivities & DeskActivities & IngestActivities & MessageActivities & PublicationActivities & BulkActivities & ErasureActivities & PresetTestActivities & RescoreActivities;
+type Steps = RecordingActivities & LlmActivities & CrmActivities & DeskActivities & IngestActivities & MessageActivities & PublicationActivities & BulkActivities & ErasureActivities & PresetTestActivities & RescoreActivities & VoiceLinesActivities;
 export type StepName = keyof Steps;
 
 /**
@@ -45,6 +46,7 @@ export const scriptedSteps = () => {
     rescoreCall: () => undefined,
     failRescoreCall: () => undefined,
     setRescoreState: () => undefined,
+    startDueCalls: () => ({ started: 0, lookAgainInMs: null }),
   };
   const step =
     (name: StepName) =>
@@ -55,7 +57,7 @@ export const scriptedSteps = () => {
     };
   const activities = Object.fromEntries(Object.keys(standard).map((name) => [name, step(name as StepName)])) as unknown as Steps;
   return {
-    activities: { workflows: activities, recordings: activities, llm: activities, crm: activities, messages: activities } as unknown as Activities,
+    activities: { workflows: activities, recordings: activities, llm: activities, crm: activities, messages: activities, voice: activities } as unknown as Activities,
     /** Uses these answers for the next calls of a step. An error is thrown. */
     script: (name: StepName, ...next: unknown[]): void => {
       answers.set(name, [...(answers.get(name) ?? []), ...next.map((value) => () => {

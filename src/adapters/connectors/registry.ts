@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { type Config, type System, withSystem } from '../../config.ts';
 import type { Credentials } from '../../db/credentials.ts';
 import { AftercallError } from '../../domain/errors.ts';
@@ -25,7 +26,12 @@ export interface Connected {
   notes?: CallNotes;
   crm?: Crm;
   /** Who places calls, and how fast its telephony begins them. */
-  voice?: { provider: VoiceProvider; callsPerSecond: number };
+  voice?: {
+    provider: VoiceProvider;
+    /** A fingerprint of its key: projects that share an account share its lines. */
+    account: string;
+    callsPerSecond: number;
+  };
   /** What Retell alone is asked: recordings, transcripts, the key that its webhooks are signed with. */
   retell?: { client: RetellClient; webhookKey: string };
   /** What leads messages out, secrets included. */
@@ -112,7 +118,7 @@ const CONNECT: Record<System, (dependencies: ConnectDependencies) => Connected |
     const provider = createRetellVoice(client);
     return {
       source: createRetellSource({ client, project, guard: guardOf(config), timeoutMs: config.UPSTREAM_TIMEOUT, channels: config.RETELL_CHANNELS }),
-      voice: { provider, callsPerSecond: config.RETELL_CALLS_PER_SECOND },
+      voice: { provider, account: fingerprintOf(config.RETELL_BASE_URL, config.RETELL_API_KEY), callsPerSecond: config.RETELL_CALLS_PER_SECOND },
       retell: { client, webhookKey: config.RETELL_WEBHOOK_KEY ?? config.RETELL_API_KEY },
       check: async (signal) => {
         const { current, limit } = await provider.concurrency(signal);
@@ -135,6 +141,9 @@ const CONNECT: Record<System, (dependencies: ConnectDependencies) => Connected |
     };
   },
 };
+
+/** Which account of a system it is, without saying how one gets in. */
+const fingerprintOf = (...parts: string[]): string => createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 24);
 
 export const connect = (system: System, dependencies: ConnectDependencies): Connected | undefined => CONNECT[system](dependencies);
 

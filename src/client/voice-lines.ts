@@ -1,0 +1,52 @@
+import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/client';
+import { queueName } from '../domain/activities.ts';
+import { voiceCallWorkflowId, voiceLinesWorkflowId } from '../domain/ids.ts';
+import type { OutboundCallInput, Pace, VoicePace } from '../domain/messages.ts';
+import { VOICE_LINES_SIGNAL, type VoiceLinesInput } from '../domain/voice-lines.ts';
+import { SEARCH_ATTRIBUTES } from './temporal.ts';
+
+/** A server that does not answer is given up for now: the relay asks again. */
+const WAKE_PATIENCE_MS = 10_000;
+
+export type VoiceLinesClient = ReturnType<typeof createVoiceLinesClient>;
+
+/** Starts the work on queues of voice calls, and the calls that have been given a line. */
+export const createVoiceLinesClient = ({ client, pace, voicePace }: { client: Client; pace: Pace; voicePace?: VoicePace }) => ({
+  /** Has a project's queue looked at now. */
+  async wake(project: string): Promise<void> {
+    const input: VoiceLinesInput = { project, pace };
+    await client.withDeadline(Date.now() + WAKE_PATIENCE_MS, () =>
+      client.workflow.signalWithStart('voiceLines', {
+        workflowId: voiceLinesWorkflowId(project),
+        taskQueue: queueName('workflows'),
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+        args: [input],
+        signal: VOICE_LINES_SIGNAL,
+        typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.project, value: project }],
+        staticSummary: 'queue of voice calls',
+      }),
+    );
+  },
+
+  /**
+   * Starts the workflow of a call that was given a line. One that runs already is left to itself; what it may do
+   * depends on the call's row, so that starting once more does no harm.
+   */
+  async startCall({ project, voiceCallId }: { project: string; voiceCallId: string }): Promise<void> {
+    const input: OutboundCallInput = { project, voiceCallId, pace, ...(voicePace ? { voicePace } : {}) };
+    try {
+      await client.workflow.start('outboundCall', {
+        workflowId: voiceCallWorkflowId({ project, voiceCallId }),
+        taskQueue: queueName('workflows'),
+        // One that the provider had no line for is dialled again under the same ID.
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        args: [input],
+        typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.project, value: project }],
+        staticSummary: 'outbound call',
+      });
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    }
+  },
+});
