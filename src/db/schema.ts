@@ -21,6 +21,8 @@ import type { AdvisoryQuestion, PersonVerdict, ReviewAct, ReviewKind } from '../
 import type { Step } from '../domain/steps.ts';
 import type { TrackingEventName, TrackingProperties, TrackingState, TrackingTry } from '../domain/tracking.ts';
 import type { BatchCounts, BatchState } from '../domain/voice-batches.ts';
+import type { UnitKind, WarehouseSink } from '../domain/warehouse.ts';
+import type { WarehouseForm, WarehouseTable } from '../domain/warehouse-tables.ts';
 import type { ProviderCall, VoiceCallRequest, VoiceOutcome, VoiceState } from '../domain/voice.ts';
 
 /**
@@ -78,6 +80,9 @@ export interface Schema {
   voice_accounts: VoiceAccountsTable;
   voice_lines: VoiceLinesTable;
   voice_batches: VoiceBatchesTable;
+  warehouse_changes: WarehouseChangesTable;
+  warehouse_sinks: WarehouseSinksTable;
+  warehouse_files: WarehouseFilesTable;
   tracking_events: TrackingEventsTable;
 }
 
@@ -853,4 +858,55 @@ export interface VoiceBatchesTable {
   /** Its counts, once nothing of it is under way any more. */
   settled: NullableJson<BatchCounts>;
   updated_at: DefaultedTimestamp;
+/** Units that the warehouse has not been told of yet. Written by triggers. */
+export interface WarehouseChangesTable {
+  id: Generated<number>;
+  project: string;
+  sink: Generated<WarehouseSink>;
+  kind: UnitKind;
+  /** The call's ID, or the key of what changed. */
+  unit: string;
+  /** UTC day of the partition that it lay or lies in, where the row said it; `YYYY-MM-DD`. */
+  dt: ColumnType<Date | null, string | null | undefined, string | null>;
+  /** The load that is under way with it; null: none has taken it up. */
+  load_id: number | null;
+  at: CreatedAt;
+}
+
+/** How far a project's warehouse is, for the files and for Snowflake on their own. */
+export interface WarehouseSinksTable {
+  project: string;
+  sink: WarehouseSink;
+  last_load: Generated<number>;
+  loads: Generated<number>;
+  rows: Generated<number>;
+  loaded_at: NullableTimestamp;
+  /** Who loads or compacts now, and until when if nothing more is heard. */
+  lease: string | null;
+  lease_until: NullableTimestamp;
+  error: NullableJson<{ code: string; message: string; advice: string }>;
+  failed_at: NullableTimestamp;
+  compacted_at: NullableTimestamp;
+  /** While it is built anew: the first load of that, and the last change that belongs to it. */
+  rebuild_load: number | null;
+  rebuild_until: number | null;
+  /** Rows of earlier loads count for nothing. */
+  floor_load: Generated<number>;
+}
+
+/** Files of the warehouse, written down before they are written. */
+export interface WarehouseFilesTable {
+  project: string;
+  key: string;
+  form: WarehouseForm;
+  name: WarehouseTable;
+  dt: ColumnType<Date, string, never>;
+  /** The newest load whose rows are in it. */
+  load_id: number;
+  rows: number;
+  bytes: number;
+  done: Generated<boolean>;
+  written_at: CreatedAt;
+  /** Its rows lie in another file now; it is removed when no query can be reading it any more. */
+  superseded_at: NullableTimestamp;
 }

@@ -29,9 +29,10 @@ export type WarehouseValue = string | number | boolean | null;
 /** Every column of its table but `dt`, which is the partition's. */
 export type WarehouseRow = Record<string, WarehouseValue>;
 
-const key = (name: string, about: string): Column => ({ name, type: 'string', about, nullable: false, key: true });
-const always = (name: string, type: ColumnType, about: string): Column => ({ name, type, about, nullable: false });
-const maybe = (name: string, type: ColumnType, about: string): Column => ({ name, type, about, nullable: true });
+type Named<N extends string> = Column & { name: N };
+const key = <const N extends string>(name: N, about: string): Named<N> => ({ name, type: 'string', about, nullable: false, key: true });
+const always = <const N extends string>(name: N, type: ColumnType, about: string): Named<N> => ({ name, type, about, nullable: false });
+const maybe = <const N extends string>(name: N, type: ColumnType, about: string): Named<N> => ({ name, type, about, nullable: true });
 
 /** What begins every row, whatever the table. On a tombstone all other columns are null. */
 export const ROW_COLUMNS: readonly Column[] = [
@@ -45,8 +46,14 @@ export const ROW_COLUMNS: readonly Column[] = [
 /** The UTC day under which a row lies; a column of every table, taken from the name of the folder. */
 export const PARTITION_COLUMN = always('dt', 'string', 'UTC day of the partition, `YYYY-MM-DD`');
 
+/**
+ * The column whose UTC day is the row's partition. It never differs from it, so a span of time can be narrowed to
+ * the partitions of its days without losing a row.
+ */
+export const PARTITIONED_BY = { calls: 'call_started_at', answers: 'call_started_at', costs: 'day', effects: 'planned_at', events: 'occurred_at' } as const satisfies Record<WarehouseTable, string>;
+
 /** What calls are compared by; the same on every table whose rows belong to a call. */
-const DIMENSIONS: readonly Column[] = [
+const DIMENSIONS = [
   maybe('source', 'string', 'where the call came from; `voice` for a voice call that was not handed over to be processed'),
   maybe('direction', 'string', '`inbound` or `outbound`'),
   maybe('call_started_at', 'timestamp', 'when the call started; for a voice call that never did, when it was requested'),
@@ -56,7 +63,7 @@ const DIMENSIONS: readonly Column[] = [
   maybe('category', 'string', "the call's category, by the project's settings"),
 ];
 
-export const COLUMNS: Readonly<Record<WarehouseTable, readonly Column[]>> = {
+const TABLE_COLUMNS = {
   calls: [
     key('call_id', "the source's ID of the call; the voice call's own (`vc_…`) while it was not handed over"),
     ...DIMENSIONS,
@@ -148,11 +155,17 @@ export const COLUMNS: Readonly<Record<WarehouseTable, readonly Column[]>> = {
     maybe('call_id', 'string', 'the call, once it is known which'),
     maybe('voice_call_id', 'string', 'of tracking events: what they are about'),
     ...DIMENSIONS,
-    maybe('occurred_at', 'timestamp', 'when it happened'),
+    maybe('occurred_at', 'timestamp', 'of tracking events: when it happened; of patterns and issues: when the call started'),
+    maybe('position_ms', 'bigint', 'of patterns: where in the call it was said'),
     maybe('state', 'string', 'of tracking events: how far their delivery is'),
     maybe('delivered_at', 'timestamp', 'of tracking events'),
   ],
-};
+} satisfies Record<WarehouseTable, readonly Column[]>;
+
+/** A table's own columns, in order. */
+export const COLUMNS: Readonly<Record<WarehouseTable, readonly Column[]>> = TABLE_COLUMNS;
+/** Values for a table's own columns; those that are not given are null. */
+export type ColumnValues<T extends WarehouseTable> = { [N in (typeof TABLE_COLUMNS)[T][number]['name']]?: WarehouseValue | undefined };
 
 /** All columns of a table as they stand in its files, in order; `dt` stands in the folder's name. */
 export const fileColumns = (table: WarehouseTable): readonly Column[] => [...ROW_COLUMNS, ...COLUMNS[table]];

@@ -16,6 +16,7 @@ import * as rescores from './0011-rescores.ts';
 import * as voice from './0015-voice.ts';
 import * as tracking from './0016-tracking.ts';
 import * as voiceLines from './0020-voice-lines.ts';
+import * as warehouse from './0017-warehouse.ts';
 
 /** In order. A migration that has shipped is never edited; a change is a new one. */
 export const MIGRATIONS: Record<string, Migration> = {
@@ -36,4 +37,5 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0015-voice': voice,
   '0016-tracking': tracking,
   '0020-voice-lines': voiceLines,
+  '0017-warehouse': warehouse,
 };
