@@ -95,6 +95,7 @@ export const SETTING_SHAPES = {
   passPercent: z.number().min(0).max(100),
   agreementFloor: z.strictObject({ measure: z.enum(['raw', 'kappa', 'ac1']), value: z.number().min(-1).max(1), minN: z.number().int().min(2).max(100_000) }).optional(),
   categories: z.array(CategoryRuleShape).max(100),
+  teams: z.array(z.strictObject({ team: name, agents: z.array(name).min(1).max(500) })).max(200),
   presets: z.record(CategoryName, PresetBindingShape).refine((presets) => Object.keys(presets).length <= 100, 'must have at most 100 entries'),
   lowScoreThreshold: z.number().min(0).max(100),
   crmNotes: z.boolean(),

@@ -126,6 +126,13 @@ export const entriesOf = async (tx: Tx, { project, callId }: CallKey): Promise<M
   return new Map([...Map.groupBy(rows, ({ version }) => version)].map(([version, entries]) => [version, entries.map(toEntry)]));
 };
 
+/** The same of several calls, by call. */
+export const entriesOfCalls = async (tx: Tx, project: string, callIds: readonly string[]): Promise<Map<string, Map<number, ReviewEntry[]>>> => {
+  const rows = await tx.selectFrom('reviews').selectAll().where('project', '=', project).where(sql<boolean>`call_id = any(${sql.val([...callIds])}::text[])`).orderBy('version').orderBy('revision').execute();
+  const byCall = Map.groupBy(rows, ({ call_id }) => call_id);
+  return new Map([...byCall].map(([callId, own]) => [callId, new Map([...Map.groupBy(own, ({ version }) => version)].map(([version, entries]) => [version, entries.map(toEntry)]))]));
+};
+
 const toEntry = (row: Selectable<ReviewsTable>): ReviewEntry => ({ ...row.act, revision: row.revision, by: row.by_name, at: row.at.toISOString() });
 
 const analysisOf = async (tx: Tx, { project, callId, version }: CallVersion): Promise<{ analysis: Analysis | null; advisory: AdvisoryQuestion[] | null }> =>

@@ -903,10 +903,14 @@ export interface WarehouseFilesTable {
   dt: ColumnType<Date, string, never>;
   /** The newest load whose rows are in it. */
   load_id: number;
-  rows: number;
-  bytes: number;
+  rows: Generated<number>;
+  bytes: Generated<number>;
+  /** Of its rows, how many only say that something is gone. */
+  tombstones: Generated<number>;
+  /** Rows of loads before this one were left out of it. */
+  floor_load: Generated<number>;
   done: Generated<boolean>;
-  written_at: CreatedAt;
+  written_at: DefaultedTimestamp;
   /** Its rows lie in another file now; it is removed when no query can be reading it any more. */
   superseded_at: NullableTimestamp;
 }

@@ -2,6 +2,7 @@ import type { AgreementFloor } from './agreement.ts';
 import type { CategoryRule } from './category.ts';
 import type { QuietWindow } from './quiet-hours.ts';
 import type { StagingRule } from './staging.ts';
+import type { TeamRule } from './team.ts';
 
 /**
  * Settings of a project. The names are the brief's, in camelCase.
@@ -58,6 +59,8 @@ export interface ProjectSettings {
   passPercent: number;
   /** How calls are sorted; the first rule that fits decides. */
   categories: CategoryRule[];
+  /** Who works with whom: what calls are also counted by. The first rule that fits an agent decides. */
+  teams: TeamRule[];
   /** Calls that score less are told of; 0: none. */
   lowScoreThreshold: number;
   /** Score, summary and a link to the report are noted in the CRM. */
@@ -106,6 +109,7 @@ export const DEFAULT_SETTINGS: ProjectSettings = {
   presets: {},
   passPercent: 70,
   categories: [],
+  teams: [],
   lowScoreThreshold: 60,
   crmNotes: true,
   runsChat: '',

@@ -1,0 +1,202 @@
+import { createWriteStream } from 'node:fs';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import pLimit from 'p-limit';
+import type { ObjectStore } from '../adapters/objects/object-store.ts';
+import { putTogether } from '../adapters/warehouse/put-together.ts';
+import type { Projects } from '../db/projects.ts';
+import type { Batch, Lease, WarehouseBooks } from '../db/warehouse.ts';
+import { type PartitionKey, TOMBSTONE_MS, type WarehouseFile, type WarehouseFiles } from '../db/warehouse-files.ts';
+import { AftercallError, isAftercallError, messageOf } from '../domain/errors.ts';
+import type { WarehouseActivities, WarehouseSink } from '../domain/warehouse.ts';
+import { fileRows, rowLines, type UnitRows } from '../domain/warehouse-rows.ts';
+import { tablePrefix, type WarehouseTable } from '../domain/warehouse-tables.ts';
+import { signal } from './context.ts';
+
+/** Loads rows into a warehouse that keeps tables of its own. */
+export interface TableLoader {
+  /** Brings units to the state that is given: their rows are written, and what they had besides is removed. @returns rows written */
+  load(project: string, batch: { loadId: number; readAt: Date; units: readonly UnitRows[] }, signal: AbortSignal): Promise<number>;
+  /** Removes what earlier loads have written. */
+  dropBefore(project: string, loadId: number, signal: AbortSignal): Promise<void>;
+}
+
+interface Dependencies {
+  books: WarehouseBooks;
+  files: WarehouseFiles;
+  objects: ObjectStore;
+  projects: Pick<Projects, 'settings'>;
+  /** Absent: rows go to files only. */
+  snowflake?: TableLoader | undefined;
+  /** Makes a table of files known to whoever queries them; nothing to do for a folder. */
+  register(project: string, table: WarehouseTable, signal: AbortSignal): Promise<void>;
+}
+
+/** Longer than a pause of the process that does not end it; renewed three times as often. */
+const LEASE_MS = 90_000;
+const LOOK_AGAIN_MS = 5_000;
+const WRITES_AT_ONCE = 4;
+const PARTITIONS_AT_ONCE = 10;
+const SWEPT_AT_ONCE = 500;
+const JSON_LINES = 'application/x-ndjson';
+
+export const createWarehouseActivities = ({ books, files, objects, projects, snowflake, register }: Dependencies): WarehouseActivities => {
+  /** Does something that only one may do at a time, and stops when somebody else has been given the right to. */
+  const alone = async <T>(project: string, sink: WarehouseSink, work: (lease: Lease, stop: AbortSignal) => Promise<T>): Promise<T> => {
+    const lease = await books.lease(project, sink, LEASE_MS);
+    if (!lease) throw new AftercallError('CONFLICT', `Project ${project} is being loaded to ${sink} already.`, { advice: 'It is tried again in a moment.', retryAfterMs: LOOK_AGAIN_MS });
+    const lost = new AbortController();
+    const renewing = setInterval(() => void books.renew(lease, LEASE_MS).catch((error: unknown) => lost.abort(error)), LEASE_MS / 3);
+    try {
+      return await work(lease, AbortSignal.any([signal(), lost.signal]));
+    } finally {
+      clearInterval(renewing);
+      // What cannot be given back now runs out.
+      await books.release(lease).catch(() => {});
+    }
+  };
+
+  /** Writes a batch as files: one for each table and day, under names that another attempt gives them again. */
+  const writeFiles = async (project: string, { loadId }: Batch, units: readonly UnitRows[], readAt: Date, stop: AbortSignal): Promise<{ rows: number; keys: string[] }> => {
+    const partitions = [...Map.groupBy(units, ({ table, dt }) => `${table}/${dt}`).values()].map((own) => {
+      const { table, dt } = own[0]!;
+      const rows = own.flatMap((unit) => fileRows(unit, { project, loadId, readAt }));
+      return { table, dt, rows: rows.length, body: rowLines(rows), key: `${tablePrefix(project, 'json', table)}dt=${dt}/${loadId}.json` };
+    });
+    for (const table of new Set(partitions.map((partition) => partition.table))) await register(project, table, stop);
+    for (const { body, ...file } of partitions) await files.plan(project, { ...file, form: 'json', loadId, bytes: Buffer.byteLength(body) });
+    const lane = pLimit(WRITES_AT_ONCE);
+    await Promise.all(
+      partitions.map(({ key, body }) =>
+        lane(() => {
+          stop.throwIfAborted();
+          return objects.put(key, body, { contentType: JSON_LINES, signal: stop });
+        }),
+      ),
+    );
+    return { rows: partitions.reduce((sum, { rows }) => sum + rows, 0), keys: partitions.map(({ key }) => key) };
+  };
+
+  const loaderOf = (sink: Exclude<WarehouseSink, 'files'>): TableLoader => {
+    if (!snowflake) throw new AftercallError('CONFIG_INVALID', `Rows are to be loaded to ${sink}, which is not configured.`, { advice: 'Set WAREHOUSE and the settings of Snowflake where the workers run.' });
+    return snowflake;
+  };
+
+  /** Fetches a file of the warehouse to a folder of this machine. */
+  const fetchTo = async (folder: string, { key }: WarehouseFile, index: number, stop: AbortSignal): Promise<string> => {
+    const found = await objects.open(key, { signal: stop });
+    if (!found) {
+      throw new AftercallError('STORAGE_REJECTED', `The warehouse's file ${key} is gone.`, { advice: 'Somebody has removed it. Have the warehouse built anew: POST …/warehouse/reload.' });
+    }
+    const path = join(folder, `${index}.${key.endsWith('.parquet') ? 'parquet' : 'json'}`);
+    await pipeline(found.body, createWriteStream(path), { signal: stop });
+    return path;
+  };
+
+  /**
+   * Puts a partition's files together.
+   *
+   * The new file is there before the old ones stop counting, and they stay until no query can be reading them. Whoever
+   * sees both counts nothing twice: of each unit the newest load counts, each row once.
+   */
+  const compact = async (partition: PartitionKey, floor: number, stop: AbortSignal): Promise<void> => {
+    const { project, table, dt } = partition;
+    const { files: own, others } = await files.ofPartition(partition);
+    if (own.length === 0) return;
+    const folder = await mkdtemp(join(tmpdir(), 'aftercall-warehouse-'));
+    try {
+      const paths: Record<'json' | 'parquet', string[]> = { json: [], parquet: [] };
+      for (const [index, file] of own.entries()) paths[file.form].push(await fetchTo(folder, file, index, stop));
+      const to = join(folder, 'together.parquet');
+      const now = Date.now();
+      // Beside files that are still to go, every tombstone stays: one of them may hold what it is for.
+      const { rows, tombstones } = await putTogether({ table, ...paths, to, floor, tombstonesFrom: others ? 0 : now - TOMBSTONE_MS });
+      const replaced = own.map(({ key }) => key);
+      if (rows === 0) {
+        await files.replace(project, { by: undefined, files: replaced });
+        return;
+      }
+      const loadId = own.at(-1)!.loadId;
+      const key = `${tablePrefix(project, 'parquet', table)}dt=${dt}/${loadId}-${now}.parquet`;
+      const { size } = await stat(to);
+      await register(project, table, stop);
+      await files.plan(project, { key, form: 'parquet', table, dt, loadId, rows, bytes: size });
+      stop.throwIfAborted();
+      await objects.put(key, await readFile(to), { contentType: 'application/vnd.apache.parquet', signal: stop });
+      stop.throwIfAborted();
+      await files.replace(project, { by: { key, rows, bytes: size, tombstones, floor }, files: replaced });
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  };
+
+  /** Keeps for people what went wrong last. */
+  const noted = async <T>(project: string, sink: WarehouseSink, work: Promise<T>): Promise<T> =>
+    work.catch(async (error: unknown) => {
+      const isOthers = isAftercallError(error) && error.code === 'CONFLICT';
+      if (!isOthers && !signal().aborted) {
+        const failure = isAftercallError(error) ? { code: error.code, message: error.message, advice: error.advice } : { code: 'DEFECT', message: messageOf(error), advice: 'This is a defect. Look at the workflow in Temporal.' };
+        await books.fail(project, sink, failure).catch(() => {});
+      }
+      throw error;
+    });
+
+  return {
+    loadBatch: ({ project, sink }) =>
+      noted(
+        project,
+        sink,
+        alone(project, sink, async (lease, stop) => {
+          const batch = await books.take(lease);
+          if (!batch) return { units: 0, rows: 0, more: false, rebuilt: false };
+          const readAt = new Date();
+          const units = await books.read(project, batch.changed, await projects.settings(project));
+          if (sink === 'files') {
+            const { rows, keys } = await writeFiles(project, batch, units, readAt, stop);
+            return { units: units.length, rows, ...(await books.finish(lease, batch, { rows, files: keys, passOn: snowflake && 'snowflake' })) };
+          }
+          const loader = loaderOf(sink);
+          const rows = await loader.load(project, { loadId: batch.loadId, readAt, units }, stop);
+          // Before the last batch of building anew is crossed off: an attempt that dies here does both again.
+          const floor = await books.floorAfter(lease, batch);
+          if (floor !== undefined) await loader.dropBefore(project, floor, stop);
+          return { units: units.length, rows, ...(await books.finish(lease, batch, { rows })) };
+        }),
+      ),
+
+    compactSome: ({ project }) =>
+      noted(
+        project,
+        'files',
+        alone(project, 'files', async (_lease, stop) => {
+          const floor = await books.floorOf(project, 'files');
+          const partitions = await files.toCompact(project, { floor, limit: PARTITIONS_AT_ONCE + 1, nowMs: Date.now() });
+          for (const partition of partitions.slice(0, PARTITIONS_AT_ONCE)) await compact(partition, floor, stop);
+          const more = partitions.length > PARTITIONS_AT_ONCE;
+          if (!more) await books.compacted(project);
+          return { partitions: Math.min(partitions.length, PARTITIONS_AT_ONCE), more };
+        }),
+      ),
+
+    sweepFiles: ({ project, olderThanMs }) =>
+      noted(
+        project,
+        'files',
+        alone(project, 'files', async (_lease, stop) => {
+          let swept = 0;
+          for (;;) {
+            const keys = await files.toSweep(project, { olderThanMs, limit: SWEPT_AT_ONCE });
+            for (const key of keys) {
+              stop.throwIfAborted();
+              await objects.delete(key, { signal: stop });
+            }
+            await files.forget(project, keys);
+            swept += keys.length;
+            if (keys.length < SWEPT_AT_ONCE) return swept;
+          }
+        }),
+      ),
+  };
+};
