@@ -858,6 +858,8 @@ export interface VoiceBatchesTable {
   /** Its counts, once nothing of it is under way any more. */
   settled: NullableJson<BatchCounts>;
   updated_at: DefaultedTimestamp;
+}
+
 /** Units that the warehouse has not been told of yet. Written by triggers. */
 export interface WarehouseChangesTable {
   id: Generated<number>;

@@ -66,6 +66,8 @@ describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('on
         await db.insertInto('inbox').values({ project, source: 'webex', event_id: 'e', type: 't', body: '{}' }).execute();
         await db.insertInto('reviews').values({ project, call_id: `call-of-${project}`, version: 1, revision: 1, analysis_version: 1, kind: 'undo', act: '{}', undoes: 1, stamps: '{}', by_name: 'x', by_kind: 'user' }).execute();
         await db.insertInto('question_standings').values({ project, rubric: 'r@1', criterion: 'c', agreement: '{}' }).execute();
+        await db.insertInto('warehouse_sinks').values({ project, sink: 'files' }).execute();
+        await db.insertInto('warehouse_files').values({ project, key: `warehouse/calls/dt=2026-01-01/${project}.json`, form: 'json', name: 'calls', dt: '2026-01-01', load_id: 1 }).execute();
         await db.insertInto('review_publications').values({ project, call_id: `call-of-${project}`, state: 'done' }).execute();
         await db.insertInto('tracking_events').values({ project, id: 'e', name: 'Call started', subject: 'vc_1', schema_version: 1, occurred_at: new Date(0), properties: '{}' }).execute();
         await db.insertInto('voice_calls').values({ project, id: 'vc', state: 'queued', priority: 3, from_number: '+15550100', to_number: '+15550101', request: '{}', requested_by: 'x' }).execute();
