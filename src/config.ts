@@ -5,7 +5,7 @@ import { OPENAI_COMPATIBILITIES } from './adapters/openai-capabilities.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
 import { QUEUES } from './domain/activities.ts';
 import { messageOf } from './domain/errors.ts';
-import type { Pace } from './domain/messages.ts';
+import type { Pace, VoicePace } from './domain/messages.ts';
 import { DEFAULT_SETTINGS, type ProjectSettings } from './domain/settings.ts';
 
 /**
@@ -204,6 +204,10 @@ export const SETTINGS = {
   UPSTREAM_TIMEOUT: setting(duration, { group: 'API and worker', about: 'A request to Webex, amoCRM, Retell or Salesforce, or a download, that brings nothing for this long is broken off and tried again.', default: '60s' }),
   SPEECH_TIMEOUT: setting(duration, { group: 'API and worker', about: 'The same for one transcription request (below 30m, the limit of the whole step).', default: '10m' }),
   MODEL_TIMEOUT: setting(duration, { group: 'API and worker', about: 'The same for one request to the language model (below 10m: a step may need two).', default: '8m' }),
+  VOICE_SECOND_LOOK: setting(someTime, { group: 'API and worker', about: 'An outbound call that may or may not have been dialled is looked for twice, with this between: the lists of a provider lag.', default: '20s' }),
+  VOICE_LOOK_UP_FIRST: setting(someTime, { group: 'API and worker', about: 'An outbound call of which no webhook tells is looked up after this; the wait doubles from look to look.', default: '1m' }),
+  VOICE_LOOK_UP_MAX: setting(someTime, { group: 'API and worker', about: 'Longest wait between two of these looks.', default: '15m' }),
+  VOICE_PATIENCE: setting(someTime, { group: 'API and worker', about: 'An outbound call that has not ended this long after it was dialled waits for a person.', default: '6h' }),
   LOG_LEVEL: setting(z.enum(['debug', 'info', 'warn', 'error']), { group: 'API and worker', about: 'debug, info, warn or error.', default: 'info' }),
 
   OUTBOUND_ALLOW: setting(hosts, {
@@ -485,6 +489,9 @@ export const snowflakeUrl = ({ SNOWFLAKE_URL, SNOWFLAKE_ACCOUNT }: { SNOWFLAKE_U
 
 /** Snowflake's settings, or undefined where it does not answer the queries. They were checked as a whole. */
 export const snowflakeConfig = (config: Config): SnowflakeConfig | undefined => (config.WAREHOUSE === 'snowflake' ? (config as SnowflakeConfig) : undefined);
+
+/** How the outcome of outbound calls is waited for. */
+export const voicePaceOf = (config: Config): VoicePace => ({ secondLookMs: config.VOICE_SECOND_LOOK, firstLookUpMs: config.VOICE_LOOK_UP_FIRST, maxLookUpMs: config.VOICE_LOOK_UP_MAX, patienceMs: config.VOICE_PATIENCE });
 
 /** A PEM text given as such or as the path of a file. */
 export const readPem = (value: string): string => (value.includes('-----BEGIN') ? value.replaceAll('\\n', '\n') : readFileSync(value, 'utf8'));

@@ -22,6 +22,7 @@ import { createRecordingActivities } from './activities/recording.ts';
 import { createReportActivities } from './activities/report.ts';
 import { createStoreScore } from './activities/stored-score.ts';
 import { createVoiceHandOver, type VoiceHandOver } from './activities/voice-hand-over.ts';
+import { createVoiceActivities } from './activities/voice.ts';
 import { createTranscriptionActivities } from './activities/transcription.ts';
 import { createVoiceLinesActivities } from './activities/voice-lines.ts';
 import { createFfmpegAudio } from './adapters/audio/ffmpeg.ts';
@@ -46,8 +47,9 @@ import { createScheduleOf, createSchedules, type ScheduleOf, type Schedules } fr
 import { createRescoresClient, type RescoresClient } from './client/rescores.ts';
 import { createPresetsClient, type PresetsClient } from './client/presets.ts';
 import { createVoiceLinesClient, type VoiceLinesClient } from './client/voice-lines.ts';
+import { createVoiceCallsClient, type VoiceCallsClient } from './client/voice-calls.ts';
 import { connectTemporal, ensureSearchAttributes } from './client/temporal.ts';
-import { type Config, messagePaceOf, paceOf, projectSettings, publicUrl, withSystem } from './config.ts';
+import { type Config, messagePaceOf, paceOf, projectSettings, publicUrl, voicePaceOf, withSystem } from './config.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
 import { dataConverter } from './crypto/payload-codec.ts';
 import { createErasures, type Erasures } from './db/erasures.ts';
@@ -137,6 +139,7 @@ export interface Wiring {
   voiceCalls: VoiceCalls;
   voiceLines: VoiceLines;
   voiceLinesClient: VoiceLinesClient;
+  voiceCallsClient: VoiceCallsClient;
   scheduleOf: ScheduleOf;
   /** Of the source that the installation's own settings name first. */
   schedules: Schedules;
@@ -240,7 +243,8 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       voiceCalls,
       voiceHandOver: createVoiceHandOver({ intake, voiceCalls, adaptersOf }),
       voiceLines: createVoiceLines(db),
-      voiceLinesClient: createVoiceLinesClient({ client: temporal, pace }),
+      voiceLinesClient: createVoiceLinesClient({ client: temporal, pace, voicePace: voicePaceOf(config) }),
+      voiceCallsClient: createVoiceCallsClient({ client: temporal, voiceCalls, pace, voicePace: voicePaceOf(config), log }),
       budgetRelease: createBudgetRelease({ calls, projects, costs, client: callsClient }),
       schedules: createSchedules({ client: temporal, config, pace, minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: mainSourceOf(config) }),
       scheduleOf: createScheduleOf({ client: temporal, config, pace, connectors, projects }),
@@ -266,7 +270,7 @@ const targetsFrom =
   };
 
 /** Makes the activities with the adapters that they need. */
-export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, presetTests, rescores, guard, reviews, agreement, reviewPublications, objects, adaptersOf, given, callsClient, bulkRulings, erasures, erasuresClient, intake, budgetRelease, messages, notifiers, targetsOf, publishing, voiceLines, voiceLinesClient }: Wiring): Activities => {
+export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, presetTests, rescores, guard, reviews, agreement, reviewPublications, objects, adaptersOf, given, callsClient, bulkRulings, erasures, erasuresClient, intake, budgetRelease, messages, notifiers, targetsOf, publishing, voiceLines, voiceLinesClient, voiceCalls, voiceHandOver }: Wiring): Activities => {
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
   const providers = createProviders({
@@ -302,6 +306,9 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
     },
     crm: createCrmActivities({ calls, effects, projects, objects, adaptersOf, extractFacts }),
     messages: createMessageActivities({ messages, notifiers, targetsOf, log }),
-    voice: createVoiceLinesActivities({ adaptersOf, projects, voiceLines, client: voiceLinesClient, log }),
+    voice: {
+      ...createVoiceLinesActivities({ adaptersOf, projects, voiceLines, client: voiceLinesClient, log }),
+      ...createVoiceActivities({ voiceCalls, handOver: voiceHandOver, adaptersOf, pace: paceOf(config), kickLines: voiceLinesClient.wake, log }),
+    },
   };
 };

@@ -2,6 +2,7 @@ import type { ErasureActivities } from '../domain/erasure.ts';
 import type { RescoreActivities } from '../domain/rescore.ts';
 import type { PresetTestActivities } from '../domain/preset-test.ts';
 import type { VoiceLinesActivities } from '../domain/voice-lines.ts';
+import type { HandOverActivities, VoiceActivities } from '../domain/voice-work.ts';
 import type { BulkActivities } from '../domain/bulk.ts';
 import type {
   CrmActivities,
@@ -21,5 +22,5 @@ export interface Activities extends Record<Queue, object> {
   llm: LlmActivities & PresetTestActivities & Pick<RescoreActivities, 'rescoreCall'>;
   crm: CrmActivities;
   messages: MessageActivities;
-  voice: VoiceLinesActivities;
+  voice: VoiceActivities & HandOverActivities & VoiceLinesActivities;
 }

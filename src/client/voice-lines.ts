@@ -11,7 +11,7 @@ const WAKE_PATIENCE_MS = 10_000;
 export type VoiceLinesClient = ReturnType<typeof createVoiceLinesClient>;
 
 /** Starts the work on queues of voice calls, and the calls that have been given a line. */
-export const createVoiceLinesClient = ({ client, pace, voicePace }: { client: Client; pace: Pace; voicePace?: VoicePace }) => ({
+export const createVoiceLinesClient = ({ client, pace, voicePace }: { client: Client; pace: Pace; voicePace: VoicePace }) => ({
   /** Has a project's queue looked at now. */
   async wake(project: string): Promise<void> {
     const input: VoiceLinesInput = { project, pace };
@@ -34,7 +34,7 @@ export const createVoiceLinesClient = ({ client, pace, voicePace }: { client: Cl
    * depends on the call's row, so that starting once more does no harm.
    */
   async startCall({ project, voiceCallId }: { project: string; voiceCallId: string }): Promise<void> {
-    const input: OutboundCallInput = { project, voiceCallId, pace, ...(voicePace ? { voicePace } : {}) };
+    const input: OutboundCallInput = { project, voiceCallId, pace, voicePace };
     try {
       await client.workflow.start('outboundCall', {
         workflowId: voiceCallWorkflowId({ project, voiceCallId }),

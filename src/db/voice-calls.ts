@@ -78,6 +78,9 @@ interface Dependencies {
 export const voiceCallIdOf = (project: string, parts: readonly string[]): string =>
   `vc_${createHash('sha256').update(JSON.stringify([project, ...parts])).digest().subarray(0, 16).toString('base64url')}`;
 
+/** In these a workflow waits for what becomes of the call. */
+const WATCHED = [...ON_A_LINE, 'ended', 'needs_attention'] as const satisfies readonly VoiceState[];
+
 const isOneOf = <S extends VoiceState>(states: readonly S[], state: VoiceState): state is S => (states as readonly VoiceState[]).includes(state);
 
 /**
@@ -176,7 +179,11 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
           if (!row) return { kind: 'no_such_voice_call' as const };
           const effect = observe(toObserved(row), observation);
           if (effect.kind === 'known') return { kind: 'known' as const, state: row.state, before: row.state, voiceCall: toVoiceCall(row) };
-          if (effect.kind === 'another_call') return { kind: 'another_call' as const, state: row.state, providerCallId: effect.providerCallId };
+          if (effect.kind === 'another_call') {
+            const note = `The provider has a second call for this one: ${effect.providerCallId}.`;
+            await tx.updateTable('voice_calls').set({ reason: storable(note), updated_at: sql`now()` }).where('project', '=', project).where('id', '=', voiceCallId).execute();
+            return { kind: 'another_call' as const, state: row.state, providerCallId: effect.providerCallId };
+          }
           const { state, outcome, providerCallId, observed, dialledAtMs, startedAtMs, endedAtMs, settledAtMs } = effect.change;
           const written = await tx
             .updateTable('voice_calls')
@@ -186,7 +193,8 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
               provider_call_id: providerCallId,
               observed: json(observed),
               attention: null,
-              reason: null,
+              // Why it waited, was cancelled or failed is not so any more; a second call stays noted.
+              ...(row.provider_call_id === null ? { reason: null } : {}),
               dialled_at: dateOf(dialledAtMs),
               started_at: dateOf(startedAtMs),
               ended_at: dateOf(endedAtMs),
@@ -208,7 +216,7 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
 
     /** Nobody was called, and it may be tried again: back into the queue. @returns false when it stands elsewhere by now */
     async requeue(key: VoiceCallKey, { notBefore, reason }: { notBefore: Date; reason: string | null }): Promise<boolean> {
-      const written = await change(key, ['dialling', 'needs_attention'])
+      const written = await change(key, ['queued', 'dialling', 'needs_attention'])
         .where('observed', 'is', null)
         .set({ state: 'queued', not_before: notBefore, reason: reason === null ? null : storable(reason), attention: null, dialling_at: null, waits_for: 'provider', lined_up_at: null, line_account: null })
         .executeTakeFirst();
@@ -223,7 +231,7 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
 
     /** Leaves it to a person. @returns false when it came to an end by itself */
     async park(key: VoiceCallKey, attention: Omit<VoiceAttention, 'sinceMs'>): Promise<boolean> {
-      const written = await change(key, [...ON_A_LINE, 'ended', 'needs_attention'])
+      const written = await change(key, WATCHED)
         .set({ state: 'needs_attention', attention: json({ ...attention, sinceMs: Date.now() }) })
         .executeTakeFirst();
       return written.numUpdatedRows > 0n;
@@ -245,6 +253,21 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
       if (found.state === 'cancelled') return found;
       const advice = isOneOf(ON_A_LINE, found.state) ? 'Stop it instead: that hangs up.' : found.state === 'needs_attention' ? 'Resolve it instead.' : 'Nothing is left to be taken back.';
       throw new AftercallError('CONFLICT', `This voice call is ${found.state.replaceAll('_', ' ')}: only one that is queued can be cancelled.`, { advice, outcome: 'refused' });
+    },
+
+    /** Calls of all projects that should be watched, and that nobody has written of since. Each is given out once in a while. */
+    async unwatched(since: Date, limit: number): Promise<VoiceCallKey[]> {
+      const { rows } = await sql<{ project: string; id: string }>`
+        update voice_calls set updated_at = now() where (project, id) in (
+          select project, id from voice_calls where state in (${sql.join([...WATCHED])}) and updated_at < ${since}
+          order by updated_at limit ${limit} for update skip locked
+        ) returning project, id`.execute(db);
+      return rows.map(({ project, id }) => ({ project, voiceCallId: id }));
+    },
+
+    /** Shown beside the state, and decides nothing. */
+    async note({ project, voiceCallId }: VoiceCallKey, note: string): Promise<void> {
+      await db.updateTable('voice_calls').set({ reason: storable(note), updated_at: sql`now()` }).where('project', '=', project).where('id', '=', voiceCallId).execute();
     },
 
     /** Notes as which of the project's calls it goes on. */

@@ -106,10 +106,11 @@ export interface OutboundCallInput {
   project: string;
   voiceCallId: string;
   pace: Pace;
-  /** How its outcome is waited for; absent: `DEFAULT_VOICE_PACE`. */
-  voicePace?: VoicePace;
+  /** Dials nobody: the call was dialled before, and whoever watched it is gone. */
+  watchOnly?: true;
+  voicePace: VoicePace;
   /** Set by the workflow itself when it continues as new. */
-  resume?: { sinceMs: number; nextLookUpMs: number };
+  resume?: { sinceMs: number; nextLookUpMs: number; stopWanted: boolean };
 }
 
 /** How long an outbound call waits for what, in ms. */
@@ -122,8 +123,6 @@ export interface VoicePace {
   /** A call that has not ended this long after it was dialled is left to a person. */
   patienceMs: number;
 }
-
-export const DEFAULT_VOICE_PACE: VoicePace = { secondLookMs: 20_000, firstLookUpMs: 60_000, maxLookUpMs: 15 * 60_000, patienceMs: 6 * 3_600_000 };
 
 /** Tells an `outboundCall` that its row in the database has changed: it reads it. Carries nothing that could be stale. */
 export const VOICE_OBSERVED_SIGNAL = 'voiceObserved';

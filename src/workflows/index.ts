@@ -2,6 +2,7 @@ export { applyRetention, eraseCalls } from './erase-calls.ts';
 export { bulkRuling } from './bulk-ruling.ts';
 export { deliverMessage } from './deliver-message.ts';
 export { ingestWindow } from './ingest-window.ts';
+export { outboundCall } from './outbound-call.ts';
 export { presetTest } from './preset-test.ts';
 export { rescore } from './rescore.ts';
 export { processCall } from './process-call.ts';

@@ -13,6 +13,7 @@ import type { BulkActivities } from '../domain/bulk.ts';
 import type { ErasureActivities } from '../domain/erasure.ts';
 import type { Pace } from '../domain/messages.ts';
 import type { RescoreActivities } from '../domain/rescore.ts';
+import type { HandOverActivities, VoiceActivities } from '../domain/voice-work.ts';
 import type { PresetTestActivities } from '../domain/preset-test.ts';
 import type { VoiceLinesActivities } from '../domain/voice-lines.ts';
 
@@ -157,3 +158,33 @@ export const voiceLinesActivities = (pace: Pace): VoiceLinesActivities =>
     retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: '1m' },
     summary: 'put calls onto lines',
   });
+
+export const voiceActivities = (pace: Pace): VoiceActivities & HandOverActivities => {
+  const taskQueue = queueName('voice');
+  const retry = { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: pace.maxRetryMs, maximumAttempts: pace.attempts };
+  const bookkeeping = { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '1m' } as const;
+
+  const { dialVoiceCall } = proxyActivities<VoiceActivities>({
+    taskQueue,
+    // One request and its answer, each within the time-out of requests, and the database before and after.
+    startToCloseTimeout: '5m',
+    scheduleToCloseTimeout: '1h',
+    heartbeatTimeout: pace.heartbeatTimeoutMs,
+    retry,
+    summary: 'dial',
+  });
+  const { lookUpVoiceCall } = proxyActivities<VoiceActivities>({ taskQueue, startToCloseTimeout: '5m', scheduleToCloseTimeout: '1h', heartbeatTimeout: pace.heartbeatTimeoutMs, retry, summary: 'ask the provider' });
+  // Whoever asked waits for the answer.
+  const { stopVoiceCall, resolveVoiceCall } = proxyActivities<VoiceActivities>({ taskQueue, startToCloseTimeout: '20s', scheduleToCloseTimeout: '25s', retry: { ...retry, maximumAttempts: 3 } });
+  const { readVoiceCall, parkVoiceCall, noteVoiceCall, freeLine } = proxyActivities<VoiceActivities>({ taskQueue, startToCloseTimeout: '30s', retry: bookkeeping });
+  const { handOverVoiceCall } = proxyActivities<HandOverActivities>({
+    taskQueue,
+    startToCloseTimeout: '5m',
+    // As long as signed links to a recording last.
+    scheduleToCloseTimeout: '1d',
+    heartbeatTimeout: pace.heartbeatTimeoutMs,
+    retry: { ...bookkeeping, maximumInterval: '10m' },
+    summary: 'hand over to the processing of calls',
+  });
+  return { dialVoiceCall, lookUpVoiceCall, stopVoiceCall, resolveVoiceCall, readVoiceCall, parkVoiceCall, noteVoiceCall, freeLine, handOverVoiceCall };
+};

@@ -1,8 +1,9 @@
 import type { WorkflowHandle } from '@temporalio/client';
-import { bulkWorkflowId, callWorkflowId, erasureWorkflowId, ingestWorkflowId, messageWorkflowId, presetTestWorkflowId, publicationWorkflowId, rescoreWorkflowId, retentionWorkflowId, voiceLinesWorkflowId } from '../../src/domain/ids.ts';
-import type { Pace } from '../../src/domain/messages.ts';
+import { bulkWorkflowId, callWorkflowId, erasureWorkflowId, ingestWorkflowId, messageWorkflowId, presetTestWorkflowId, publicationWorkflowId, rescoreWorkflowId, retentionWorkflowId, voiceCallWorkflowId, voiceLinesWorkflowId } from '../../src/domain/ids.ts';
+import { type Pace, VOICE_OBSERVED_SIGNAL, type VoicePace } from '../../src/domain/messages.ts';
 import { RESCORE_SIGNALS } from '../../src/domain/rescore.ts';
 import { VOICE_LINES_SIGNAL } from '../../src/domain/voice-lines.ts';
+import type { VoiceStanding } from '../../src/domain/voice-work.ts';
 import type * as workflows from '../../src/workflows/index.ts';
 import { finalFailure, scriptedSteps } from '../support/scripted-steps.ts';
 
@@ -26,6 +27,9 @@ const project = 'default';
 /** Late calls are waited for twice the heartbeat. */
 export const PACE: Pace = { attempts: 2, firstRetryMs: 10, maxRetryMs: 10, heartbeatTimeoutMs: 1_000 };
 
+/** Longer than any shape is acted on. */
+const SLOW: VoicePace = { secondLookMs: 60_000, firstLookUpMs: 60_000, maxLookUpMs: 60_000, patienceMs: 600_000 };
+
 /** How each workflow is started, by the name of the shape. */
 export const STARTS: Record<Workflow, (name: string) => { workflowId: string; input: object }> = {
   processCall: (name) => ({ workflowId: callWorkflowId({ project, callId: name }), input: { call: { project, callId: name, version: 1 }, source: 'webex', from: 'recording', autoProcess: true } }),
@@ -36,6 +40,7 @@ export const STARTS: Record<Workflow, (name: string) => { workflowId: string; in
   eraseCalls: (name) => ({ workflowId: erasureWorkflowId(project, name), input: { project, erasureId: name } }),
   applyRetention: () => ({ workflowId: retentionWorkflowId(project), input: { project } }),
   presetTest: (name) => ({ workflowId: presetTestWorkflowId(project, name), input: { project, testId: name } }),
+  outboundCall: (name) => ({ workflowId: voiceCallWorkflowId({ project, voiceCallId: name }), input: { project, voiceCallId: name, voicePace: { secondLookMs: 50, firstLookUpMs: 200, maxLookUpMs: 400, patienceMs: 600_000 } } }),
   rescore: (name) => ({ workflowId: rescoreWorkflowId(project, name), input: { project, rescoreId: name } }),
   voiceLines: (name) => ({ workflowId: voiceLinesWorkflowId(name), input: { project: name } }),
 };
@@ -69,6 +74,70 @@ const rescoreActedOn = (name: string, input: object, steps: ReturnType<typeof sc
     }
   },
 });
+
+const standing = (state: VoiceStanding['state'], more: Partial<VoiceStanding> = {}): VoiceStanding => ({ state, found: true, connected: false, handedOver: false, ...more });
+
+/** Asks until the run has come far enough to take it. */
+const askOnceReady = async (handle: WorkflowHandle, name: string, input: object): Promise<void> => {
+  for (let left = 100; ; left -= 1) {
+    try {
+      return void (await ask(handle, name, input));
+    } catch (error) {
+      if (left === 0) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+};
+
+const voiceCalls = (): Shape[] => {
+  const unknown = { kind: 'unknown', standing: standing('dialling', { found: false }), reason: 'no answer' };
+  const dialling = standing('dialling', { found: false });
+  return [
+    {
+      name: 'voice-call-told-of',
+      workflow: 'outboundCall',
+      input: { voicePace: SLOW },
+      steps: stepsThat(['readVoiceCall', standing('ongoing', { connected: true }), standing('ended', { connected: true })]),
+      act: async (handle) => {
+        for (let times = 0; times < 3; times += 1) {
+          await handle.signal(VOICE_OBSERVED_SIGNAL);
+          await new Promise((resolve) => setTimeout(resolve, 1_000));
+        }
+      },
+    },
+    { name: 'voice-call-looked-up', workflow: 'outboundCall', input: {}, steps: stepsThat(['lookUpVoiceCall', standing('ongoing', { connected: true }), finalFailure('AUTH_FAILED')]) },
+    { name: 'voice-call-dialled-later', workflow: 'outboundCall', input: {}, steps: stepsThat(['dialVoiceCall', { kind: 'passed', standing: standing('queued', { found: false }) }]) },
+    { name: 'voice-call-found-at-the-second-look', workflow: 'outboundCall', input: {}, steps: stepsThat(['dialVoiceCall', unknown], ['lookUpVoiceCall', dialling, standing('completed')]) },
+    {
+      name: 'voice-call-parked-and-resolved',
+      workflow: 'outboundCall',
+      input: { voicePace: { ...SLOW, secondLookMs: 50 } },
+      steps: stepsThat(['dialVoiceCall', unknown], ['lookUpVoiceCall', dialling, dialling], ['resolveVoiceCall', finalFailure('CONFLICT')]),
+      act: async (handle) => {
+        await askOnceReady(handle, 'resolve', { as: 'dialled', providerCallId: 'call_1' });
+      },
+    },
+    {
+      name: 'voice-call-stopped',
+      workflow: 'outboundCall',
+      input: { voicePace: SLOW },
+      steps: stepsThat(['lookUpVoiceCall', standing('completed', { connected: true, handedOver: true })]),
+      act: async (handle) => {
+        await askOnceReady(handle, 'stop', {});
+      },
+    },
+    {
+      name: 'voice-call-without-an-end',
+      workflow: 'outboundCall',
+      input: { voicePace: { secondLookMs: 50, firstLookUpMs: 200, maxLookUpMs: 200, patienceMs: 0 } },
+      steps: stepsThat(['lookUpVoiceCall', standing('ongoing')], ['parkVoiceCall', standing('needs_attention')], ['resolveVoiceCall', standing('failed')], ['readVoiceCall', standing('failed')]),
+      act: async (handle) => {
+        await askOnceReady(handle, 'resolve', { as: 'give_up', reason: 'gone' });
+      },
+    },
+    { name: 'voice-call-watched-again', workflow: 'outboundCall', input: { watchOnly: true }, steps: stepsThat(['readVoiceCall', standing('completed', { connected: true })], ['handOverVoiceCall', finalFailure('CONFIG_INVALID')]) },
+  ];
+};
 
 export const shapes = (): Shape[] => [
   { name: 'call-processed', workflow: 'processCall', input: {}, steps: scriptedSteps() },
@@ -141,6 +210,7 @@ export const shapes = (): Shape[] => [
       ['awaitSettled', 3, 0],
     ),
   },
+  ...voiceCalls(),
   { name: 'publication-of-two-changes', workflow: 'publishCall', input: {}, steps: stepsThat(['publishCall', { more: true }]) },
   { name: 'publication-refused', workflow: 'publishCall', input: {}, steps: stepsThat(['publishCall', finalFailure('CRM_REJECTED')]) },
   { name: 'message-delivered', workflow: 'deliverMessage', input: {}, steps: scriptedSteps() },

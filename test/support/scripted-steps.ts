@@ -6,9 +6,12 @@ import type { ErasureActivities } from '../../src/domain/erasure.ts';
 import type { PresetTestActivities } from '../../src/domain/preset-test.ts';
 import type { RescoreActivities } from '../../src/domain/rescore.ts';
 import type { VoiceLinesActivities } from '../../src/domain/voice-lines.ts';
+import type { HandOverActivities, VoiceActivities, VoiceStanding } from '../../src/domain/voice-work.ts';
 
-type Steps = RecordingActivities & LlmActivities & CrmActivities & DeskActivities & IngestActivities & MessageActivities & PublicationActivities & BulkActivities & ErasureActivities & PresetTestActivities & RescoreActivities & VoiceLinesActivities;
+type Steps = RecordingActivities & LlmActivities & CrmActivities & DeskActivities & IngestActivities & MessageActivities & PublicationActivities & BulkActivities & ErasureActivities & PresetTestActivities & RescoreActivities & VoiceActivities & HandOverActivities & VoiceLinesActivities;
 export type StepName = keyof Steps;
+
+const COMPLETED: VoiceStanding = { state: 'completed', found: true, connected: true, handedOver: false };
 
 /**
  * Activities for tests of the workflow alone: each answers as for a call that goes through, unless the
@@ -47,6 +50,15 @@ export const scriptedSteps = () => {
     failRescoreCall: () => undefined,
     setRescoreState: () => undefined,
     startDueCalls: () => ({ started: 0, lookAgainInMs: null }),
+    dialVoiceCall: () => ({ kind: 'taken', standing: { state: 'dialled', found: true, connected: false, handedOver: false } }),
+    lookUpVoiceCall: () => COMPLETED,
+    readVoiceCall: () => COMPLETED,
+    parkVoiceCall: () => ({ state: 'needs_attention', found: false, connected: false, handedOver: false }),
+    stopVoiceCall: () => undefined,
+    resolveVoiceCall: () => COMPLETED,
+    noteVoiceCall: () => undefined,
+    freeLine: () => undefined,
+    handOverVoiceCall: () => ({ callId: 'call_1' }),
   };
   const step =
     (name: StepName) =>

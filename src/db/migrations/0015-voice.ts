@@ -35,6 +35,7 @@ const STATEMENTS = [
   // The queue, in the order in which it is worked off.
   sql`create index voice_calls_queued on voice_calls (project, priority, not_before, requested_at, id) where state = 'queued'`,
   sql`create index voice_calls_on_a_line on voice_calls (project) where state in ('dialling', 'dialled', 'ongoing')`,
+  sql`create index voice_calls_watched on voice_calls (updated_at) where state in ('dialling', 'dialled', 'ongoing', 'ended', 'needs_attention')`,
   sql`create index voice_calls_by_time on voice_calls (project, requested_at desc, id desc)`,
   sql`create index voice_calls_by_state on voice_calls (project, state, requested_at desc, id desc)`,
   sql`create index voice_calls_by_batch on voice_calls (project, batch_id, row) where batch_id is not null`,
