@@ -50,8 +50,8 @@ describe.each(['PGlite', 'PostgreSQL'])('the warehouse loaded from %s', (kind) =
       return batches;
     };
     compact = async () => {
-      while ((await environment.run(activities.compactSome, { project })).more);
-      await environment.run(activities.sweepFiles, { project, olderThanMs: 0 });
+      while (await environment.run<[], boolean, () => Promise<boolean>>(async () => (await activities.compactSome({ project })).more));
+      await environment.run<[], number, () => Promise<number>>(() => activities.sweepFiles({ project, olderThanMs: 0 }));
     };
     const engine = createDuckDbEngine(folder);
     query = async (sql) => (await engine.run(project, sql((name) => engine.tableRef(project, name)), [], { signal: AbortSignal.timeout(30_000), maxRows: 1_000, timeoutMs: 30_000 })).rows;
