@@ -164,6 +164,11 @@ export const SETTINGS = {
     about: 'What the server of STT_BASE_URL can do, if it speaks the API of OpenAI; default: openai.',
     optional: true,
   }),
+  STT_ACCEPT_PROVIDER_TRANSCRIPT: setting(flag, {
+    group: 'Speech and language',
+    about: 'false: calls that a voice provider held are heard anew, instead of taking what it wrote down of them. Presets say it for themselves.',
+    default: 'true',
+  }),
   DIARIZATION_PROVIDER: setting(text, { group: 'Speech and language', about: 'Who tells speakers apart on one channel where the transcription has times but no speakers: pyannoteai. Default: nobody.', optional: true }),
   DIARIZATION_API_KEY: setting(text, { group: 'Speech and language', about: 'Its key.', optional: true, secret: true }),
   DIARIZATION_BASE_URL: setting(url, { group: 'Speech and language', about: 'Its address; default: its own.', optional: true }),

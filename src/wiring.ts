@@ -278,7 +278,7 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
     calls,
     projects,
     registries: { speech: transcribers, diarization: diarizers, model: languageModels },
-    installation: { speech: speechChoice(config), diarization: diarizationChoice(config), model: modelChoice(config) },
+    installation: { speech: speechChoice(config), diarization: diarizationChoice(config), model: modelChoice(config), acceptProviderTranscript: config.STT_ACCEPT_PROVIDER_TRANSCRIPT },
     guard,
   });
   const audio = createFfmpegAudio(config.FFMPEG_PATH);
@@ -297,7 +297,7 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
       ...createErasureActivities({ calls, runs, effects, messages, given, erasures, presets, projects, objects, callNotesFor: async (project) => (await adaptersOf(project)).callNotes, client: erasuresClient }),
       ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), publishing, log }),
     },
-    recordings: createRecordingActivities({ adaptersOf, objects, calls, projects, config }),
+    recordings: createRecordingActivities({ adaptersOf, objects, calls, costs, given, projects, providers, config }),
     llm: {
       ...createTranscriptionActivities({ calls, costs, objects, given, audio, providers, projects, prices }),
       ...createAnalysisActivities({ calls, objects, projects, providers, askModel }),

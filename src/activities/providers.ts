@@ -10,7 +10,7 @@ import type { Projects } from '../db/projects.ts';
 import type { CallDetails, CallVersion } from '../domain/call.ts';
 import { categoryOf } from '../domain/category.ts';
 import { AftercallError, isAftercallError } from '../domain/errors.ts';
-import { bindingFor, INSTALLATION, INSTALLATION_PRESET, parseBinding, type PresetProvider, type PresetRef, presetStamp } from '../domain/preset.ts';
+import { acceptsProviderTranscript, bindingFor, INSTALLATION, INSTALLATION_PRESET, parseBinding, type PresetProvider, type PresetRef, presetStamp } from '../domain/preset.ts';
 import { DEFAULT_TEMPLATE } from '../domain/prompt-template.ts';
 import { DEFAULT_RUBRIC, type Rubric } from '../domain/rubric.ts';
 
@@ -20,6 +20,8 @@ export interface Providers extends PresetRef {
   /** Tells speakers apart where neither a channel nor the transcriber does. */
   diarizer?: Diarizer;
   model: LanguageModel;
+  /** Whether a transcript that the call's source wrote is taken as it is. */
+  acceptsProviderTranscript: boolean;
   /** BCP-47, where the preset says what is spoken. */
   spokenLanguage?: string;
   /** BCP-47, where the preset says what to write in. */
@@ -33,6 +35,7 @@ export interface InstallationChoices {
   speech: ProviderChoice;
   diarization: ProviderChoice | undefined;
   model: ProviderChoice;
+  acceptProviderTranscript: boolean;
 }
 
 interface Dependencies {
@@ -60,6 +63,7 @@ export const createProviders = ({ presets, calls, projects, registries, installa
     model: registries.model.create(installation.model),
     template: DEFAULT_TEMPLATE,
     rubric: DEFAULT_RUBRIC,
+    acceptsProviderTranscript: installation.acceptProviderTranscript,
   };
 
   const choiceOf = (given: PresetProvider, key: string | undefined, own: ProviderChoice): ProviderChoice => {
@@ -93,6 +97,7 @@ export const createProviders = ({ presets, calls, projects, registries, installa
       ...(model.language ? { writtenLanguage: model.language } : {}),
       template: settings.template,
       rubric: settings.rubric,
+      acceptsProviderTranscript: acceptsProviderTranscript(settings),
     };
   };
 

@@ -33,7 +33,7 @@ export const createTranscriptionActivities = (dependencies: Dependencies): Pick<
     async transcribe({ call }) {
       await calls.beginStep(call, 'transcription');
       const settings = await projects.settings(call.project);
-      const written = await takeGivenTranscript(dependencies, call);
+      const written = await takeGivenTranscript(dependencies, call, async () => (await providers.for(call)).acceptsProviderTranscript);
       if (written) return { state: 'transcribed', turns: written.turns.length, gradable: written.turns.length >= settings.minTurnsToGrade };
       if (!settings.transcribe) return { state: 'off' };
       const { recording } = await calls.getVersion(call);

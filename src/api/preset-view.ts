@@ -6,7 +6,7 @@ import type { ProviderChoice } from '../adapters/provider.ts';
 import { transcribers } from '../adapters/stt/registry.ts';
 import type { PresetRow } from '../db/presets.ts';
 import { type Price, priceOf } from '../domain/cost.ts';
-import { INSTALLATION, type PresetProvider, type PresetSettings } from '../domain/preset.ts';
+import { acceptsProviderTranscript, INSTALLATION, type PresetProvider, type PresetSettings } from '../domain/preset.ts';
 import type { PresetShape, PricingShape } from './presets.schema.ts';
 
 /** What the installation itself uses, and what things cost. */
@@ -46,4 +46,7 @@ export const presetView = (view: PriceView, row: PresetRow, bindings: Readonly<R
   archivedAt: row.archivedAt?.toISOString() ?? null,
 });
 
-export const settingsView = ({ speech, diarization, model, template, rubric }: PresetSettings) => ({ speech, diarization, model, template, rubric });
+export const settingsView = (settings: PresetSettings) => {
+  const { speech, diarization, model, template, rubric } = settings;
+  return { speech, diarization, model, template, rubric, acceptProviderTranscript: acceptsProviderTranscript(settings) };
+};

@@ -78,6 +78,8 @@ const CONTENT = {
   model: providerOf(PARTS.model).default({ provider: INSTALLATION }),
   template,
   criteria,
+  /** Whether what a voice provider wrote down of a call that it held is its transcript, so that nobody is paid to listen. */
+  acceptProviderTranscript: z.boolean().default(true),
   /** Never shown again. Left out, those of the version before go on, if they go where they went. */
   keys: z.strictObject({ speech: key.optional(), diarization: key.optional(), model: key.optional() }).default({}),
 };
@@ -111,7 +113,7 @@ export const TestPresetBody = z
 const ProviderShape = z.object({ provider: z.string(), baseUrl: z.string().optional(), model: z.string().optional(), compatibility: z.string().optional(), language: z.string().optional(), keyHint: z.string().optional() });
 const RubricShape = z.object({ id: z.string(), version: z.string(), criteria: z.array(z.object({ ...CriterionShape.shape, evidenceFrom: z.enum(['agent', 'customer', 'either']) })) });
 export const PricingShape = z.object({ model: z.string(), /** `unpriced`: counts as nothing, so that no budget holds it. */ price: z.enum(['listed', 'told_by_provider', 'unpriced']) });
-const SettingsShape = { speech: ProviderShape, diarization: ProviderShape, model: ProviderShape, template: z.string(), rubric: RubricShape };
+const SettingsShape = { speech: ProviderShape, diarization: ProviderShape, model: ProviderShape, template: z.string(), rubric: RubricShape, acceptProviderTranscript: z.boolean() };
 
 export const PresetShape = z.object({
   preset: z.string(),

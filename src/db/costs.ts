@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { sql } from 'kysely';
 import type { CallVersion } from '../domain/call.ts';
-import type { CostKind, JobNote, PaidFor, Usage } from '../domain/cost.ts';
+import type { Charge, CostKind, JobNote, PaidFor, Usage } from '../domain/cost.ts';
 import { isAftercallError } from '../domain/errors.ts';
 import { type Database, json } from './database.ts';
 import * as spending from './spending.ts';
@@ -128,6 +128,32 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
         .execute();
     });
     return answer.result;
+  },
+
+  /**
+   * Writes down what a provider has charged for holding a call, once per call however often it is told of it. A bill
+   * that was corrected since is corrected here, on the day on which it was first known.
+   *
+   * It is spent already: it counts in what the day has cost, and no budget refuses it.
+   */
+  async charge({ project, callId, version }: CallVersion, { provider, microUsd, seconds, products }: Charge & { provider: string }): Promise<void> {
+    const key = `voice:${createHash('sha256').update(JSON.stringify([project, callId, provider])).digest('hex')}`;
+    const usage: Usage = { kind: 'voice', seconds, products };
+    await db.transaction().execute(async (tx) => {
+      const day = utcDay();
+      const first = await tx
+        .insertInto('costs')
+        .values({ key, project, call_id: callId, version, step: 'voice', kind: 'voice', provider, model: 'call', state: 'settled', usage: json(usage), micro_usd: microUsd, day: sql`${day}::date`, settled_at: sql`now()` })
+        .onConflict((conflict) => conflict.doNothing())
+        .returning('key')
+        .executeTakeFirst();
+      if (first) return spending.add(tx, { project, day, microUsd });
+      const known = await tx.selectFrom('costs').select(['micro_usd', sql<string>`to_char(day, 'YYYY-MM-DD')`.as('day')]).where('key', '=', key).where('project', '=', project).forUpdate().executeTakeFirstOrThrow();
+      const byMicroUsd = microUsd - Number(known.micro_usd);
+      if (byMicroUsd === 0) return;
+      await tx.updateTable('costs').set({ micro_usd: microUsd, usage: json(usage) }).where('key', '=', key).where('project', '=', project).execute();
+      await spending.adjust(tx, { project, day: known.day, byMicroUsd });
+    });
   },
 
   /** Spent and set aside on a UTC day. */

@@ -112,6 +112,7 @@ export const createRuns = (db: Database) => ({
         sttMicroUsd: costOf('stt'),
         diarizationMicroUsd: costOf('diarization'),
         llmMicroUsd: costOf('llm'),
+        voiceMicroUsd: costOf('voice'),
         unsettledRequests: cost.rows.reduce((sum, row) => sum + Number(row.unsettled), 0),
       },
     };

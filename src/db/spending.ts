@@ -43,6 +43,12 @@ export const setAside = async (tx: Database, { project, callId, day, estimateMic
   }
 };
 
+/** Adds what is spent already, whatever the budget says. */
+export const add = async (tx: Database, { project, day, microUsd }: OnDay & { microUsd: number }): Promise<void> => {
+  await tx.insertInto('spending').values({ project, day }).onConflict((conflict) => conflict.doNothing()).execute();
+  await adjust(tx, { project, day, byMicroUsd: microUsd });
+};
+
 /** Brings a day in line with what a request really cost. */
 export const adjust = async (tx: Database, { project, day, byMicroUsd }: OnDay & { byMicroUsd: number }): Promise<void> => {
   await tx.updateTable('spending').set({ micro_usd: sql`micro_usd + ${byMicroUsd}::bigint` }).where('project', '=', project).where('day', '=', asDate(day)).execute();
@@ -53,7 +59,7 @@ export const spentOn = async (db: Database, { project, day }: OnDay): Promise<nu
   return Number(row?.micro_usd ?? 0);
 };
 
-/** Over all its versions, without looks at other presets; what was never settled counts with what was set aside for it. */
+/** Over all its versions, without looks at other presets, and without what was charged for holding it: that is no work on it; what was never settled counts with what was set aside for it. */
 const spentOnCall = async (db: Database, project: string, callId: string): Promise<number> => {
   const { spent } = await db
     .selectFrom('costs')
@@ -61,6 +67,7 @@ const spentOnCall = async (db: Database, project: string, callId: string): Promi
     .where('project', '=', project)
     .where('call_id', '=', callId)
     .where('reference', 'is', null)
+    .where('kind', '<>', 'voice')
     .executeTakeFirstOrThrow();
   return Number(spent);
 };

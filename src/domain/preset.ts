@@ -12,6 +12,12 @@ export interface PresetSettings {
   /** What the model is told besides the rules and the transcript. See `prompt-template.ts`. */
   template: string;
   rubric: Rubric;
+  /**
+   * Whether what the call's own source wrote down of it is taken as its transcript, as a voice provider does of the
+   * calls that it holds: it knows who speaks, and nobody is paid to listen. Off: the recording is heard. Absent in
+   * versions that are older than this: on.
+   */
+  acceptProviderTranscript?: boolean;
 }
 
 /** A provider as a preset names it. Its key is kept apart from it, sealed. */
@@ -34,6 +40,8 @@ export type KeyedPart = (typeof KEYED_PARTS)[number];
 
 /** Keys in the clear, on their way to an adapter or to be sealed. Nowhere else. */
 export type PresetKeys = Partial<Record<KeyedPart, string>>;
+
+export const acceptsProviderTranscript = ({ acceptProviderTranscript = true }: Pick<PresetSettings, 'acceptProviderTranscript'>): boolean => acceptProviderTranscript;
 
 /** One version of a preset. */
 export interface PresetRef {

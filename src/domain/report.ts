@@ -47,7 +47,7 @@ export interface ExecutionReport {
     /** By the decision table's scenario; `already_done` where an earlier run of the call had acted. */
     crmSkipped: Record<string, number>;
   };
-  cost: { totalMicroUsd: number; sttMicroUsd: number; diarizationMicroUsd: number; llmMicroUsd: number; unsettledRequests: number };
+  cost: { totalMicroUsd: number; sttMicroUsd: number; diarizationMicroUsd: number; llmMicroUsd: number; /** What voice providers charged for holding the calls. */ voiceMicroUsd: number; unsettledRequests: number };
 }
 
 export interface CatalogueCounts {
@@ -64,7 +64,7 @@ export interface CountedRun {
   transcripts: number;
   analyses: number;
   crm: { scenario: string; action: string; calls: number }[];
-  cost: { sttMicroUsd: number; diarizationMicroUsd: number; llmMicroUsd: number; unsettledRequests: number };
+  cost: { sttMicroUsd: number; diarizationMicroUsd: number; llmMicroUsd: number; voiceMicroUsd: number; unsettledRequests: number };
 }
 
 /** Which line of the report a call's state counts under. */
@@ -130,6 +130,6 @@ export const buildReport = (
     analyzed: counted.analyses,
     catalogue,
     crm,
-    cost: { totalMicroUsd: counted.cost.sttMicroUsd + counted.cost.diarizationMicroUsd + counted.cost.llmMicroUsd, ...counted.cost },
+    cost: { totalMicroUsd: counted.cost.sttMicroUsd + counted.cost.diarizationMicroUsd + counted.cost.llmMicroUsd + counted.cost.voiceMicroUsd, ...counted.cost },
   };
 };

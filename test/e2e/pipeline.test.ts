@@ -106,7 +106,7 @@ describe('a window of calls, from Webex to Salesforce', () => {
   it('owes what the provider billed, to the micro-dollar', async () => {
     const billed = await ledgerOf(system.sandbox.openai);
     const sumOf = (kind: string): number => billed.filter((entry) => entry.kind === kind).reduce((sum, entry) => sum + Number(entry['microUsd']), 0);
-    expect(report.cost).toEqual({ sttMicroUsd: sumOf('transcription'), diarizationMicroUsd: 0, llmMicroUsd: sumOf('completion'), totalMicroUsd: sumOf('transcription') + sumOf('completion'), unsettledRequests: 0 });
+    expect(report.cost).toEqual({ sttMicroUsd: sumOf('transcription'), diarizationMicroUsd: 0, llmMicroUsd: sumOf('completion'), voiceMicroUsd: 0, totalMicroUsd: sumOf('transcription') + sumOf('completion'), unsettledRequests: 0 });
   });
 
   it('can be searched in Temporal by project, source and state', async () => {

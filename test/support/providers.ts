@@ -19,6 +19,6 @@ export const testProviders = (db: Database, config: Config, speech: ProviderRegi
     calls: createCalls(db),
     projects: createProjects(db),
     registries: { speech, diarization: diarizers, model: languageModels },
-    installation: { speech: speechChoice(config), diarization: diarizationChoice(config), model: modelChoice(config) },
+    installation: { speech: speechChoice(config), diarization: diarizationChoice(config), model: modelChoice(config), acceptProviderTranscript: config.STT_ACCEPT_PROVIDER_TRANSCRIPT },
     guard: guardOf(config),
   });

@@ -135,7 +135,7 @@ describe('IDs, windows and steps', () => {
 describe('the report', () => {
   const run = { runId: 'r', project: 'p', source: 's', windowFrom: '', windowTo: '', startedAt: '', finishedAt: '' };
   it('refuses to contradict itself', () => {
-    const counted = { tasks: { new: 2, skipped: 0, open: 0 }, calls: [{ state: 'completed' as const, result: 'processed' as const, calls: 1 }], transcripts: 0, analyses: 0, crm: [], cost: { sttMicroUsd: 0, diarizationMicroUsd: 0, llmMicroUsd: 0, unsettledRequests: 0 } };
+    const counted = { tasks: { new: 2, skipped: 0, open: 0 }, calls: [{ state: 'completed' as const, result: 'processed' as const, calls: 1 }], transcripts: 0, analyses: 0, crm: [], cost: { sttMicroUsd: 0, diarizationMicroUsd: 0, llmMicroUsd: 0, voiceMicroUsd: 0, unsettledRequests: 0 } };
     expect(() => buildReport(run, counted, { unavailable: '' })).toThrow(/2 calls/);
   });
 });

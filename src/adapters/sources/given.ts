@@ -29,7 +29,7 @@ export const createGivenSource = ({ project, name, given, objects, guard, timeou
 
   async findGiven(callId) {
     const found = await given.find({ project, callId });
-    return found && { hasTranscript: found.transcript !== undefined, hasRecording: found.audio !== undefined || found.recordingUrl !== undefined, ...(found.audio ? { audio: found.audio } : {}) };
+    return found && { hasTranscript: found.transcript !== undefined && found.transcript.by === undefined, hasRecording: found.audio !== undefined || found.recordingUrl !== undefined, ...(found.audio ? { audio: found.audio } : {}) };
   },
 
   async findRecording(callId) {

@@ -30,7 +30,7 @@ export const presetRoutes = (route: RouteTable, { calls, costs, guard, presets, 
   const viewOf = async (project: string, row: PresetRow): Promise<z.output<typeof PresetShape>> => presetView(prices, row, (await projects.settings(project)).presets);
 
   /** Where requests will go is checked when it is set, and again at each of them. */
-  const checked = async ({ speech, diarization, model, template, criteria, keys }: Given): Promise<PresetDraft> => {
+  const checked = async ({ speech, diarization, model, template, criteria, acceptProviderTranscript, keys }: Given): Promise<PresetDraft> => {
     for (const [part, given] of Object.entries({ speech, diarization, model })) {
       if (given.baseUrl === undefined) continue;
       try {
@@ -41,7 +41,7 @@ export const presetRoutes = (route: RouteTable, { calls, costs, guard, presets, 
         throw new HttpProblem(400, `The ${part} provider cannot be used at this address: ${messageOf(error)}`, { errors: [{ path: `${part}.baseUrl`, message: messageOf(error) }] });
       }
     }
-    return { speech, diarization, model, template, criteria, keys } as PresetDraft;
+    return { speech, diarization, model, template, criteria, acceptProviderTranscript, keys } as PresetDraft;
   };
 
   /** Names and addresses of whom calls will go to; of the keys, that they were given. */
