@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { startAbt } from './abt/server.ts';
 import { startAmoCrm } from './amocrm/server.ts';
 import { startAssemblyAI } from './assemblyai/server.ts';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from './calls/index.ts';
@@ -30,6 +31,7 @@ const HELP = `Usage: npm run sandbox -- [options]
   --port-webex N       --port-openai N      --port-salesforce N  --port-amocrm N  (a free one)
   --port-deepgram N    --port-assemblyai N  --port-pyannote N                     (a free one)
   --port-telegram N    --port-receiver N    --port-retell N                       (a free one)
+  --port-abt N                                                            (a free one)
   --retell-webhook URL where Retell's webhooks go                 (nowhere)
   --speech MODE        script: known calls are answered from their scripts; whisper: local recognition
   --whisper-model DIR  a faster-whisper model folder
@@ -60,6 +62,7 @@ const readArguments = () =>
       'port-telegram': { type: 'string', default: '0' },
       'port-receiver': { type: 'string', default: '0' },
       'port-retell': { type: 'string', default: '0' },
+      'port-abt': { type: 'string', default: '0' },
       'retell-webhook': { type: 'string' },
       speech: { type: 'string', default: 'script' },
       'whisper-model': { type: 'string' },
@@ -111,6 +114,7 @@ const ports = {
   telegram: port(values, 'port-telegram'),
   receiver: port(values, 'port-receiver'),
   retell: port(values, 'port-retell'),
+  abt: port(values, 'port-abt'),
 };
 const jwtKey = values['salesforce-jwt-key'] === undefined ? undefined : publicKey(values['salesforce-jwt-key']);
 
@@ -140,6 +144,7 @@ try {
   servers.push(await startDeepgram({ ...files, port: ports.deepgram }), await startAssemblyAI({ ...files, port: ports.assemblyai }), await startPyannote({ ...files, port: ports.pyannote }));
   servers.push(await startTelegram({ dataFolder, port: ports.telegram }));
   servers.push(await startReceiver({ dataFolder, port: ports.receiver }));
+  servers.push(await startAbt({ dataFolder, port: ports.abt }));
   servers.push(await startRetell({ ...files, port: ports.retell, ...(retellWebhook === undefined ? {} : { webhookUrl: retellWebhook }) }));
 } catch (error) {
   fail(`The sandbox did not start: ${error instanceof Error ? error.message : String(error)}`, 1);

@@ -1,3 +1,4 @@
+import { ABT_SECRETS } from './abt/server.ts';
 import { AMOCRM_CLIENT } from './amocrm/server.ts';
 import { ASSEMBLYAI_KEY } from './assemblyai/server.ts';
 import { DEEPGRAM_KEY } from './deepgram/server.ts';
@@ -21,6 +22,8 @@ export interface SandboxUrls {
   receiver?: string;
   /** Which outbound calls are placed with; a test that places none has none. */
   retell?: string;
+  /** Where tracking events go. */
+  abt?: string;
 }
 
 /** Those that stand in for a system which the settings have to name. */
@@ -73,9 +76,13 @@ export const outboundTo = (urls: SandboxUrls): string => Object.values(urls as u
 /** Messages stay in the house, too: nobody's bot is given these addresses, and no stand-in's bot to Telegram itself. */
 export const messagesTo = ({ telegram }: SandboxUrls): Record<string, string> => (telegram ? { TELEGRAM_BASE_URL: telegram } : {});
 
+/** What has tracking events sent to the stand-in. */
+export const trackedBy = (abt: string): Record<string, string> => ({ TRACKING_SINK: 'http', TRACKING_URL: `${abt}/events`, TRACKING_SECRETS: ABT_SECRETS[0] });
+
 /** What has everything that can be told told to the stand-ins. */
-export const tellingTo = ({ telegram, receiver }: SandboxUrls): Record<string, string> => ({
+export const tellingTo = ({ telegram, receiver, abt }: SandboxUrls): Record<string, string> => ({
   ...(telegram ? { TELEGRAM_BASE_URL: telegram, TELEGRAM_BOT_TOKEN: TELEGRAM_BOT.token, TELEGRAM_RUNS_CHAT: TELEGRAM_BOT.chats.team, TELEGRAM_ALERTS_CHAT: TELEGRAM_BOT.chats.alerts } : {}),
+  ...(abt ? trackedBy(abt) : {}),
   ...(receiver ? { WEBHOOK_URL: `${receiver}/hooks/aftercall`, WEBHOOK_SECRETS: RECEIVER_SECRETS[0] } : {}),
 });
 

@@ -34,6 +34,7 @@ if (args.length === 0) {
   await check('type check', () => run(installed('tsc'), ['-p', '.']));
   await check('lint', () => run(installed('eslint'), ['.']));
   await check('settings as documented', () => run(process.execPath, ['scripts/write-env-example.ts', '--check']));
+  await check('tracking schema as published', () => run(process.execPath, ['scripts/write-tracking-schema.ts', '--check']));
 }
 
 say('\n== tests');

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { type HostList, parseHostList } from './adapters/http/hosts.ts';
 import { OPENAI_COMPATIBILITIES } from './adapters/openai-capabilities.ts';
+import { SINKS } from './adapters/tracking/sink.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
 import { QUEUES } from './domain/activities.ts';
 import { messageOf } from './domain/errors.ts';
@@ -233,6 +234,15 @@ export const SETTINGS = {
   MESSAGE_MAX_RETRY: setting(someTime, { group: 'Messages', about: 'Longest wait between tries, unless the target asks for more.', default: '8h' }),
   REPORT_LINK_TTL: setting(someTime, { group: 'Messages', about: "How long a link to a call's report in notes and messages shows it without signing in.", default: '30d' }),
 
+  TRACKING_SINK: setting(z.enum(SINKS, { error: `must be ${SINKS.join(', ')}` }), { group: 'Tracking', about: 'What takes the tracking events of the project `default`: http, sqs or log (this process\'s own, without numbers). Without it they are kept and not sent.', optional: true }),
+  TRACKING_URL: setting(url, { group: 'Tracking', about: 'http: where they are posted, signed as Standard Webhooks says.', optional: true }),
+  TRACKING_SECRETS: setting(webhookSecrets, { group: 'Tracking', about: 'http: what they are signed with: `whsec_…`, and the one before while it is being replaced.', optional: true, secret: true }),
+  TRACKING_SQS_QUEUE_URL: setting(url, { group: 'Tracking', about: 'sqs: the queue. One whose name ends in `.fifo` keeps the order of each call and drops repeats.', optional: true }),
+  TRACKING_SQS_ACCESS_KEY_ID: setting(text, { group: 'Tracking', about: 'sqs: who sends; default: where the AWS SDK looks. Projects name their own.', optional: true }),
+  TRACKING_SQS_SECRET_ACCESS_KEY: setting(text, { group: 'Tracking', about: 'Its secret.', optional: true, secret: true }),
+  TRACKING_PATIENCE: setting(someTime, { group: 'Tracking delivery', about: 'How long an event is tried in vain before it waits for a person, and the later ones of its call behind it.', default: '3d' }),
+  TRACKING_KEEP: setting(someTime, { group: 'Tracking delivery', about: 'How long events that were delivered, or skipped, can be looked at and replayed.', default: '30d' }),
+
   INGEST_EVERY: setting(someTime, { group: 'Schedule', about: 'How often a window is read. Ignored with INGEST_CRON.', default: '15m' }),
   INGEST_CRON: setting(cron, { group: 'Schedule', about: 'Cron expression instead of an interval, in UTC.', optional: true }),
   INGEST_OVERLAP: setting(z.enum(['skip', 'buffer_one', 'buffer_all', 'allow_all']), { group: 'Schedule', about: 'What happens when a window is due while one runs.', default: 'buffer_one' }),
@@ -330,6 +340,8 @@ export const SYSTEMS = {
   retell: { group: 'Retell', needs: ['RETELL_API_KEY'] },
   /** Events are never sent unsigned. */
   webhook: { group: 'Outgoing webhook', needs: ['WEBHOOK_URL', 'WEBHOOK_SECRETS'] },
+  /** Each sink needs settings of its own. */
+  tracking: { group: 'Tracking', needs: ['TRACKING_SINK'] },
 } as const satisfies Record<string, { group: string; needs: SettingName[] }>;
 
 export type System = keyof typeof SYSTEMS;
@@ -344,6 +356,7 @@ export const withSystem = <S extends System>(config: Config, system: S): Complet
 export type WebexConfig = Pick<Complete<'webex'>, (typeof SYSTEMS)['webex']['needs'][number] | 'WEBEX_TOKEN_URL' | 'WEBEX_ORG_ID' | 'WEBEX_REQUESTS_PER_MINUTE' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ALLOW' | 'OUTBOUND_ONLY'>;
 export type AmoCrmConfig = Pick<Complete<'amocrm'>, (typeof SYSTEMS)['amocrm']['needs'][number] | 'AMOCRM_ACCOUNT_ID' | 'AMOCRM_REQUESTS_PER_SECOND' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ALLOW' | 'OUTBOUND_ONLY'>;
 export type RetellConfig = Pick<Complete<'retell'>, 'RETELL_API_KEY' | 'RETELL_BASE_URL' | 'RETELL_CHANNELS' | 'UPSTREAM_TIMEOUT' | 'OUTBOUND_ALLOW' | 'OUTBOUND_ONLY'>;
+export type TrackingConfig = Complete<'tracking'>;
 export type SalesforceConfig = Pick<
   Complete<'salesforce'>,
   | (typeof SYSTEMS)['salesforce']['needs'][number]
@@ -373,6 +386,7 @@ export const systemProblems = (config: Partial<Config>, system: System, wrong: r
   const needs: readonly SettingName[] = SYSTEMS[system].needs;
   const problems: SettingProblem[] = needs.filter((needed) => config[needed] === undefined && !wrong.includes(needed)).map((name) => ({ name, problem: `is not set, but ${given} is. ${SETTINGS[name].about}` }));
   if (system === 'amocrm' && config.AMOCRM_WEBHOOK_SECRET && !config.AMOCRM_ACCOUNT_ID) problems.push({ name: 'AMOCRM_ACCOUNT_ID', problem: `is not set, but AMOCRM_WEBHOOK_SECRET is. ${SETTINGS.AMOCRM_ACCOUNT_ID.about}` });
+  if (system === 'tracking') problems.push(...trackingProblems(config, wrong));
   if (system === 'salesforce' && !config.SFDC_CLIENT_SECRET && !(config.SFDC_USERNAME && config.SFDC_PRIVATE_KEY)) {
     problems.push({ name: 'SFDC_CLIENT_SECRET', problem: 'is not set, nor are SFDC_USERNAME and SFDC_PRIVATE_KEY. Salesforce sign-in needs the one (client credentials) or the other two (JWT).' });
   }
@@ -381,6 +395,18 @@ export const systemProblems = (config: Partial<Config>, system: System, wrong: r
 
 /** What Snowflake cannot be asked without. */
 const SNOWFLAKE_NEEDS = ['SNOWFLAKE_ACCOUNT', 'SNOWFLAKE_USER', 'SNOWFLAKE_PRIVATE_KEY', 'SNOWFLAKE_WAREHOUSE', 'SNOWFLAKE_DATABASE'] as const satisfies readonly SettingName[];
+/** What each sink needs. */
+const NEEDED_BY_SINK = { http: ['TRACKING_URL', 'TRACKING_SECRETS'], sqs: ['TRACKING_SQS_QUEUE_URL'], log: [] } as const satisfies Record<(typeof SINKS)[number], SettingName[]>;
+
+const trackingProblems = (config: Partial<Config>, wrong: readonly SettingName[]): SettingProblem[] => {
+  const sink = config.TRACKING_SINK;
+  if (!sink) return [];
+  const lacks = (name: SettingName, why: string): SettingProblem[] => (config[name] === undefined && !wrong.includes(name) ? [{ name, problem: `is not set, but ${why}. ${SETTINGS[name].about}` }] : []);
+  const problems = NEEDED_BY_SINK[sink].flatMap((name) => lacks(name, `TRACKING_SINK is ${sink}`));
+  if (config.TRACKING_SQS_ACCESS_KEY_ID) problems.push(...lacks('TRACKING_SQS_SECRET_ACCESS_KEY', 'TRACKING_SQS_ACCESS_KEY_ID is'));
+  if (config.TRACKING_SQS_SECRET_ACCESS_KEY) problems.push(...lacks('TRACKING_SQS_ACCESS_KEY_ID', 'TRACKING_SQS_SECRET_ACCESS_KEY is'));
+  return problems;
+};
 
 const crossChecks = (config: Partial<Config>, wrong: readonly SettingName[]): string[] => {
   const problems: string[] = [];
@@ -433,6 +459,8 @@ const unreachable = (config: Partial<Config>): string[] => {
     RETELL_BASE_URL: config.RETELL_API_KEY && config.RETELL_BASE_URL,
     TELEGRAM_BASE_URL: config.TELEGRAM_BOT_TOKEN && config.TELEGRAM_BASE_URL,
     WEBHOOK_URL: config.WEBHOOK_URL,
+    TRACKING_URL: config.TRACKING_URL,
+    TRACKING_SQS_QUEUE_URL: config.TRACKING_SQS_QUEUE_URL,
     AWS_ENDPOINT_URL: config.AWS_ENDPOINT_URL,
     S3_BUCKET: config.S3_BUCKET && aws(`${config.S3_BUCKET}.s3`),
     GLUE_DATABASE: config.S3_BUCKET && aws('glue'),

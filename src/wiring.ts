@@ -79,7 +79,8 @@ import { createReviews, type Reviews } from './db/reviews.ts';
 import { createRuns, type Runs } from './db/runs.ts';
 import { createSessions } from './db/sessions.ts';
 import { createSignInFailures } from './db/sign-in-failures.ts';
-import { append } from './db/tracking.ts';
+import { append, createTracking, type Tracking } from './db/tracking.ts';
+import { createTrackingQueue, type TrackingQueue } from './db/tracking-queue.ts';
 import { createUsers } from './db/users.ts';
 import { createVoiceCalls, type VoiceCalls } from './db/voice-calls.ts';
 import { createVoiceLines, type VoiceLines } from './db/voice-lines.ts';
@@ -140,6 +141,8 @@ export interface Wiring {
   voiceLines: VoiceLines;
   voiceLinesClient: VoiceLinesClient;
   voiceCallsClient: VoiceCallsClient;
+  tracking: Tracking;
+  trackingQueue: TrackingQueue;
   scheduleOf: ScheduleOf;
   /** Of the source that the installation's own settings name first. */
   schedules: Schedules;
@@ -179,9 +182,11 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
     const given = createGivenCalls(db, keyRing);
     const guard = guardOf(config);
     const givenSource = (project: string, name: string): CallSource => createGivenSource({ project, name, given, objects, guard, timeoutMs: config.UPSTREAM_TIMEOUT });
-    const adaptersOf = createAdaptersOf({ config, connectors, credentials, givenSource });
     const intake = createIntake({ calls, projects, client: callsClient });
     const voiceCalls = createVoiceCalls({ db, tracking: { append } });
+    // Whoever wants events in the log wants them whatever else it leaves out.
+    const eventLog = log.child({}, { level: 'info' });
+    const adaptersOf = createAdaptersOf({ config, connectors, credentials, givenSource, writeEvent: (event) => eventLog.info({ tracking: event }, 'tracking event') });
     const effects = createEffects(db);
     const messages = createMessages(db);
     const messagesClient = createMessagesClient({ client: temporal, pace: messagePaceOf(config) });
@@ -245,6 +250,8 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       voiceLines: createVoiceLines(db),
       voiceLinesClient: createVoiceLinesClient({ client: temporal, pace, voicePace: voicePaceOf(config) }),
       voiceCallsClient: createVoiceCallsClient({ client: temporal, voiceCalls, pace, voicePace: voicePaceOf(config), log }),
+      tracking: createTracking(db),
+      trackingQueue: createTrackingQueue(db, { patienceMs: config.TRACKING_PATIENCE }),
       budgetRelease: createBudgetRelease({ calls, projects, costs, client: callsClient }),
       schedules: createSchedules({ client: temporal, config, pace, minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: mainSourceOf(config) }),
       scheduleOf: createScheduleOf({ client: temporal, config, pace, connectors, projects }),

@@ -28,6 +28,7 @@ import { rescoreRoutes } from './routes/rescores.ts';
 import { runRoutes } from './routes/runs.ts';
 import { scheduleRoutes } from './routes/schedules.ts';
 import { hookRoutes } from './routes/hooks.ts';
+import { trackingRoutes } from './routes/tracking.ts';
 import { settingsRoutes } from './routes/settings.ts';
 import { shownPath } from './shown-path.ts';
 import { versionRoutes } from './routes/versions.ts';
@@ -49,7 +50,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   const app = express();
   app.disable('x-powered-by');
   app.set('query parser', 'simple');
-  const metrics = createMetrics({ calls, inbox });
+  const metrics = createMetrics({ calls, inbox, tracking: dependencies.tracking });
 
   app.use((request, _response, next) => {
     const timer = setTimeout(() => request.complete || isUnderWay(request) || request.destroy(), BODY_MS);
@@ -112,6 +113,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   uploadRoutes(routes, dependencies);
   costRoutes(routes, dependencies);
   settingsRoutes(routes, dependencies);
+  trackingRoutes(routes, dependencies);
   qualityRoutes(routes, dependencies);
   app.use(reportRouter({ ...dependencies, secure: config.API_PUBLIC_URL?.startsWith('https:') ?? false }));
   app.use(docsRouter(routes.document));

@@ -34,6 +34,7 @@ import type { Presets } from '../db/presets.ts';
 import type { Projects } from '../db/projects.ts';
 import type { Quality } from '../db/quality.ts';
 import type { Runs } from '../db/runs.ts';
+import type { Tracking } from '../db/tracking.ts';
 import type { PriceView } from './preset-view.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Senders } from './senders.ts';
@@ -86,6 +87,9 @@ export interface ApiDependencies {
   checks: Record<string, () => Promise<void>>;
   /** Tells the relay that there is something to deliver. */
   kickRelay: () => void;
+  tracking: Tracking;
+  /** The same for tracking events. */
+  kickTracking: () => void;
   /** The same for what has been reviewed. */
   kickPublications: () => void;
 }

@@ -1,10 +1,11 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Calls } from '../db/calls.ts';
 import type { Inbox } from '../db/inbox.ts';
+import type { Tracking } from '../db/tracking.ts';
 import { CALL_STATES } from '../domain/call.ts';
 
 /** What the API process measures. Labels are few: projects, states and routes, never calls or people. */
-export const createMetrics = ({ calls, inbox }: { calls: Calls; inbox: Inbox }) => {
+export const createMetrics = ({ calls, inbox, tracking }: { calls: Calls; inbox: Inbox; tracking: Pick<Tracking, 'backlog'> }) => {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: 'aftercall_' });
   const requests = new Histogram({
@@ -33,6 +34,28 @@ export const createMetrics = ({ calls, inbox }: { calls: Calls; inbox: Inbox }) 
     registers: [registry],
     async collect() {
       this.set(await inbox.backlog());
+    },
+  });
+  new Gauge({
+    name: 'aftercall_tracking_backlog',
+    help: 'Tracking events that are not delivered: pending, or failed and waiting for somebody.',
+    labelNames: ['project', 'state'],
+    registers: [registry],
+    async collect() {
+      const waiting = await tracking.backlog();
+      this.reset();
+      for (const { project, state, events } of waiting) this.set({ project, state }, events);
+    },
+  });
+  new Gauge({
+    name: 'aftercall_tracking_oldest_seconds',
+    help: 'Age of the oldest tracking event that is not delivered.',
+    labelNames: ['project', 'state'],
+    registers: [registry],
+    async collect() {
+      const waiting = await tracking.backlog();
+      this.reset();
+      for (const { project, state, oldestSeconds } of waiting) this.set({ project, state }, oldestSeconds);
     },
   });
   return { registry, requests, webhooks };

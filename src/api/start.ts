@@ -16,6 +16,7 @@ import { amoCrmDelivery, webexDelivery } from './deliveries.ts';
 import { givenDelivery } from './given-events.ts';
 import { startHousekeeping } from './housekeeping.ts';
 import { createSenders } from './senders.ts';
+import { startTrackingRelay } from './tracking-relay.ts';
 import { startPublicationRelay } from './publication-relay.ts';
 import { type Delivery, startWebhookRelay } from './webhook-relay.ts';
 
@@ -37,10 +38,11 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
   deliveries['hook'] = deliveries['upload'] = givenDelivery({ calls, given, objects, intake, callsClient, pace: paceOf(config), log });
   const relay = startWebhookRelay({ inbox, deliveries, log });
   const publicationRelay = startPublicationRelay({ reviewPublications, callsClient, log });
+  const trackingRelay = startTrackingRelay({ queue: wiring.trackingQueue, sinkOf: async (project) => (await adaptersOf(project)).tracking, log });
   const idempotency = createIdempotency(db);
   const expiry = createExpiry({ calls, projects, client: callsClient, log });
   const housekeeping = [
-    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep }, everyMs: HOUR_MS, log }),
+    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep, tracking: () => wiring.tracking.sweep(config.TRACKING_KEEP) }, everyMs: HOUR_MS, log }),
     startHousekeeping({ sweeps: { budgets: budgetRelease.everywhere }, everyMs: HOUR_MS / 4, log }),
   ];
   const app = createApi({
@@ -91,10 +93,12 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     },
     kickRelay: relay.kick,
     kickPublications: publicationRelay.kick,
+    tracking: wiring.tracking,
+    kickTracking: trackingRelay.kick,
   });
   const api = await listen(app, { host: config.API_HOST, port: config.API_PORT }).catch(async (error: unknown) => {
     for (const keeping of housekeeping) keeping.stop();
-    await Promise.all([relay.stop(), publicationRelay.stop()]);
+    await Promise.all([relay.stop(), publicationRelay.stop(), trackingRelay.stop()]);
     throw error;
   });
   const firstAdmin = await accounts.createFirstAdmin();
@@ -104,7 +108,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     close: async () => {
       for (const keeping of housekeeping) keeping.stop();
       await api.close();
-      await Promise.all([relay.stop(), publicationRelay.stop()]);
+      await Promise.all([relay.stop(), publicationRelay.stop(), trackingRelay.stop()]);
     },
   };
 };

@@ -7,6 +7,7 @@ import type { ReviewAct } from '../domain/review.ts';
 import { rescoreHasEnded, type RescoreState } from '../domain/rescore.ts';
 import { type Database, json } from './database.ts';
 import type { ErasuresTable } from './schema.ts';
+import { eraseTracking } from './tracking.ts';
 
 /** A call as later polls are told from it. */
 export const callHash = ({ project, callId }: CallKey): string => createHash('sha256').update(`${project}/${callId}`).digest('hex');
@@ -55,6 +56,8 @@ export const createErasures = (db: Database) => {
         const { rows } = await sql<{ rows: number }>`select count(*)::int as rows from ${sql.table(table)} where project = ${project} and call_id = any(${sql.val([...callIds])}::text[])`.execute(db);
         if (table !== 'erasure_calls' && rows[0]!.rows > 0) places[table] = rows[0]!.rows;
       }
+      const { rows } = await sql<{ rows: number }>`select count(*)::int as rows from tracking_events where project = ${project} and subject in (select id from voice_calls where project = ${project} and call_id = any(${sql.val([...callIds])}::text[]))`.execute(db);
+      if (rows[0]!.rows > 0) places['tracking_events'] = rows[0]!.rows;
       return places;
     },
 
@@ -91,6 +94,9 @@ export const createErasures = (db: Database) => {
           const { numAffectedRows = 0n } = await query;
           if (numAffectedRows > 0n && table !== 'erasure_calls') places[table] = (places[table] ?? 0) + Number(numAffectedRows);
         };
+        const voiceCalls = await tx.selectFrom('voice_calls').select('id').where('project', '=', project).where('call_id', '=', callId).execute();
+        const told = await eraseTracking(tx, project, voiceCalls.map((voiceCall) => voiceCall.id));
+        if (told.removed > 0) places['tracking_events'] = told.removed;
         for (const table of named) await remove(table, sql`delete from ${sql.table(table)} where project = ${project} and call_id = ${callId}`.execute(tx));
         await remove('run_tasks', sql`delete from run_tasks where call_id = ${callId} and split_part(run_id, '.', 1) = ${project}`.execute(tx));
         await remove('run_log', sql`delete from run_log where fields ->> 'callId' = ${callId} and split_part(run_id, '.', 1) = ${project}`.execute(tx));
@@ -104,7 +110,7 @@ export const createErasures = (db: Database) => {
           const used = columns.map((column) => sql`exists (select from calls where project = ${project} and ${sql.ref(column)} = ${term})`);
           await sql`delete from call_terms where project = ${project} and kind = ${kind} and term = ${term} and not (${sql.join(used, sql` or `)})`.execute(tx);
         }
-        await tx.updateTable('erasures').set({ counts: sql`${merged('counts', places)}`, left_over: sql`${merged('left_over', left)}` }).where('project', '=', project).where('id', '=', id).execute();
+        await tx.updateTable('erasures').set({ counts: sql`${merged('counts', places)}`, left_over: sql`${merged('left_over', { ...left, ...(told.sent > 0 ? { 'tracking events that were sent': told.sent } : {}) })}` }).where('project', '=', project).where('id', '=', id).execute();
       });
     },
 

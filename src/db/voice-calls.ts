@@ -300,6 +300,7 @@ const toObserved = (row: Selectable<VoiceCallsTable>) => ({
   voiceCallId: row.id,
   state: row.state,
   request: row.request,
+  batchId: row.batch_id ?? undefined,
   observed: row.observed ?? undefined,
   diallingAtMs: row.dialling_at?.getTime(),
   dialledAtMs: row.dialled_at?.getTime(),

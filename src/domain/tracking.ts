@@ -12,7 +12,7 @@ import type { ProviderCall, VoiceOutcome } from './voice.ts';
 export const TRACKING_EVENTS = ['Voice call initiated', 'Call started', 'Call completed'] as const;
 export type TrackingEventName = (typeof TRACKING_EVENTS)[number];
 
-/** Of the form below. A field more is no new version; one that goes away, or means something else, is. */
+/** Of the form below. Receivers may be strict, so any change to it counts up, a field more included. */
 export const TRACKING_SCHEMA_VERSION = 1;
 
 /**
@@ -141,5 +141,21 @@ export const trackingEvent = (name: TrackingEventName, call: TrackedCall, occurr
     }
   }
 };
+
+/** What a sink is given: the same at every try. */
+export interface TrackingEnvelope {
+  schemaVersion: number;
+  /** The event's key, by which a repeat is told. */
+  id: string;
+  event: TrackingEventName;
+  /** Where it stands among what can happen to a call, from 1: tells the order where the way there does not keep it. */
+  sequence: number;
+  project: string;
+  subject: string;
+  occurredAt: string;
+  properties: TrackingProperties;
+}
+
+export const sequenceOf = (name: TrackingEventName): number => TRACKING_EVENTS.indexOf(name) + 1;
 
 const iso = (ms: number): string => new Date(ms).toISOString();

@@ -312,7 +312,7 @@ describe('errors', () => {
   });
   it('of a source that is not in the settings name those that are', async () => {
     const keyRing = createKeyRing(KEYS);
-    const adaptersOf = createAdaptersOf({ config: loadConfig(complete), connectors: createConnectors(db, keyRing), credentials: createCredentials(db, keyRing), givenSource: () => undefined as never });
+    const adaptersOf = createAdaptersOf({ config: loadConfig(complete), connectors: createConnectors(db, keyRing), credentials: createCredentials(db, keyRing), givenSource: () => undefined as never, writeEvent: () => {} });
     const { sources, callNotes } = await adaptersOf('default');
     expect(() => sources.get('amocrm')).toThrow('There is no call source "amocrm" in the settings of project default.');
     expect(() => callNotes.get('amocrm')).toThrow('There is no CRM for notes "amocrm" in the settings of project default.');

@@ -135,6 +135,13 @@ const ACCESS: Record<string, 'public' | 'signed_in' | 'project_viewer' | 'projec
   'get /v1/projects/:project/messages/:messageId': 'project_viewer',
   'post /v1/projects/:project/messages/:messageId/send-again': 'project_admin',
   'post /v1/projects/:project/messages/:messageId/settle': 'project_admin',
+  'get /v1/projects/:project/tracking-events': 'project_viewer',
+  'get /v1/projects/:project/tracking-events/summary': 'project_viewer',
+  'get /v1/projects/:project/tracking-events/schema': 'project_viewer',
+  'get /v1/projects/:project/tracking-events/:eventId': 'project_viewer',
+  'post /v1/projects/:project/tracking-events/replay': 'project_admin',
+  'post /v1/projects/:project/tracking-events/:eventId/replay': 'project_admin',
+  'post /v1/projects/:project/tracking-events/:eventId/skip': 'project_admin',
   'post /v1/projects/:project/erasures': 'project_admin',
   'get /v1/projects/:project/erasures': 'project_admin',
   'get /v1/projects/:project/erasures/:erasureId': 'project_admin',
@@ -196,7 +203,7 @@ const VERDICTS: Record<(typeof ACCESS)[string], Record<string, 'in' | 401 | 403 
 };
 
 /** Somewhere that is not there: whoever is let in gets an error of the handler's, and nothing happens. */
-const NOWHERE: Record<string, string> = { project: 'default', callId: 'no-such-call', runId: 'no-such-run', presetId: 'no-such-preset', testId: 'no-such-test', rescoreId: 'no-such-run', messageId: 'no-such-message', effectKey: 'no-such-effect', userId: '00000000-0000-4000-8000-000000000000', tokenId: 'no-such-token', bulkId: 'none', erasureId: 'none', version: '1', hookId: 'no-such-hook', kind: 'webex', source: 'webex' };
+const NOWHERE: Record<string, string> = { project: 'default', callId: 'no-such-call', runId: 'no-such-run', presetId: 'no-such-preset', testId: 'no-such-test', rescoreId: 'no-such-run', messageId: 'no-such-message', effectKey: 'no-such-effect', userId: '00000000-0000-4000-8000-000000000000', tokenId: 'no-such-token', bulkId: 'none', erasureId: 'none', version: '1', hookId: 'no-such-hook', eventId: 'no-such-event', kind: 'webex', source: 'webex' };
 const TURNED_AWAY = /This needs|There is no project default that you belong to/;
 
 describe('who may use a route', () => {

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { startAbt } from '../../sandbox/abt/server.ts';
 import { startAmoCrm } from '../../sandbox/amocrm/server.ts';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import { startOpenAI } from '../../sandbox/openai/server.ts';
@@ -24,7 +25,8 @@ export interface PlayedSystems {
 export interface TestSandbox extends PlayedSystems {
   telegram: SandboxServer;
   receiver: SandboxServer;
-  /** Beside `env`: has messages sent to Telegram and the receiver. */
+  abt: SandboxServer;
+  /** Beside `env`: has messages sent to Telegram and the receiver, and tracking events to theirs. */
   telling: Record<string, string>;
 }
 
@@ -38,7 +40,8 @@ export const startTestSandbox = async (folder: string, calls: readonly SampleCal
   const amocrm = await startAmoCrm({ ...files, dataFolder: join(folder, 'sandbox') });
   const telegram = await startTelegram();
   const receiver = await startReceiver();
-  const urls = { webex: webex.url, openai: openai.url, salesforce: salesforce.url, amocrm: amocrm.url, telegram: telegram.url, receiver: receiver.url };
+  const abt = await startAbt();
+  const urls = { webex: webex.url, openai: openai.url, salesforce: salesforce.url, amocrm: amocrm.url, telegram: telegram.url, receiver: receiver.url, abt: abt.url };
   return {
     webex,
     openai,
@@ -46,10 +49,11 @@ export const startTestSandbox = async (folder: string, calls: readonly SampleCal
     amocrm,
     telegram,
     receiver,
+    abt,
     env: sandboxSettings(urls),
     telling: tellingTo(urls),
     stop: async () => {
-      await Promise.all([webex.close(), openai.close(), salesforce.close(), amocrm.close(), telegram.close(), receiver.close()]);
+      await Promise.all([webex.close(), openai.close(), salesforce.close(), amocrm.close(), telegram.close(), receiver.close(), abt.close()]);
     },
   };
 };

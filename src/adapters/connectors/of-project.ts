@@ -9,6 +9,7 @@ import type { Crm } from '../crm/crm.ts';
 import { guardOf } from '../http/guard.ts';
 import type { CallNotes } from '../notes/notes.ts';
 import type { CallSource } from '../sources/source.ts';
+import type { WriteEvent } from '../tracking/log.ts';
 import { type Connected, connect } from './registry.ts';
 import { configWith } from './settings.ts';
 
@@ -27,6 +28,8 @@ export interface ProjectAdapters {
   crm?: Crm;
   /** Absent where nobody places calls for the project. */
   voice?: NonNullable<Connected['voice']>;
+  /** Absent where nobody wants tracking events. */
+  tracking?: NonNullable<Connected['tracking']>;
   systems: Made<Connected>;
 }
 
@@ -44,6 +47,7 @@ export interface AdaptersDependencies {
   credentials: Credentials;
   /** The source of calls that are handed in to a project. */
   givenSource: (project: string, name: string) => CallSource;
+  writeEvent: WriteEvent;
 }
 
 const NAMES = Object.keys(SYSTEMS) as System[];
@@ -53,13 +57,13 @@ const INSTALLED = 'installation';
 /** Under which name the rotating token of a project's connector is kept. Names of systems alone are the installation's. */
 export const tokenNameOf = (project: string, system: string): string => `${system}/${project}`;
 
-export const createAdaptersOf = ({ config, connectors, credentials, givenSource }: AdaptersDependencies): AdaptersOf => {
+export const createAdaptersOf = ({ config, connectors, credentials, givenSource, writeEvent }: AdaptersDependencies): AdaptersOf => {
   const buckets = createBuckets();
   const guard = guardOf(config);
   const made = new Map<string, { revision: string; connected: Promise<Connected | undefined> }>();
 
   const make = async (project: string, system: System, revision: string): Promise<Connected | undefined> => {
-    const shared = { project, credentials, buckets };
+    const shared = { project, credentials, buckets, writeEvent };
     if (revision === INSTALLED) return connect(system, { ...shared, config, tokenName: system });
     const connector = await connectors.find(project, system);
     // Taken away since it was listed.
@@ -102,12 +106,14 @@ export const createAdaptersOf = ({ config, connectors, credentials, givenSource 
     };
     const crm = [...systems.values()].find((connected) => connected.crm)?.crm;
     const voice = [...systems.values()].find((connected) => connected.voice)?.voice;
+    const tracking = systems.get('tracking')?.tracking;
     return {
       sources: madeOf('call source', ({ source }) => source, (name) => (isGivenSource(name) ? givenSource(project, name) : undefined)),
       callNotes: madeOf('CRM for notes', ({ notes }) => notes),
       systems: madeOf('system', (connected) => connected),
       ...(crm ? { crm } : {}),
       ...(voice ? { voice } : {}),
+      ...(tracking ? { tracking } : {}),
     };
   };
 };

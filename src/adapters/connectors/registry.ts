@@ -17,6 +17,9 @@ import { createAmoCrm } from '../sources/amocrm.ts';
 import type { CallSource } from '../sources/source.ts';
 import { createRetellSource } from '../sources/retell.ts';
 import { createWebex } from '../sources/webex.ts';
+import { createTrackingSink } from '../tracking/registry.ts';
+import type { WriteEvent } from '../tracking/log.ts';
+import type { TrackingSink } from '../tracking/sink.ts';
 import { createRetellVoice } from '../voice/retell.ts';
 import type { VoiceProvider } from '../voice/voice-provider.ts';
 
@@ -37,6 +40,8 @@ export interface Connected {
   /** What leads messages out, secrets included. */
   telegram?: Omit<Targets['telegram'], 'chatId'>;
   webhook?: Targets['webhook'];
+  /** Takes what became of voice calls. */
+  tracking?: TrackingSink;
   /**
    * Signs in and reads one thing. Writes nothing.
    *
@@ -55,6 +60,8 @@ export interface ConnectDependencies {
   tokenName: string;
   /** Given when a project's people named the address. */
   guard?: Guard | undefined;
+  /** Writes a line to the process's log. */
+  writeEvent: WriteEvent;
 }
 
 /** Every system by its name; undefined where the settings leave it out. A new one is its adapters, a line here and one in `SYSTEMS`. */
@@ -139,6 +146,13 @@ const CONNECT: Record<System, (dependencies: ConnectDependencies) => Connected |
         return 'The address may be reached. Whether events are taken there, the first one tells.';
       },
     };
+  },
+
+  tracking: ({ config: all, guard, writeEvent }) => {
+    const config = withSystem(all, 'tracking');
+    if (!config) return undefined;
+    const tracking = createTrackingSink({ config, guard, writeEvent });
+    return { tracking, check: (signal) => tracking.check(signal) };
   },
 };
 

@@ -1,5 +1,6 @@
 import { type Config, readSettings, type SettingName, type SettingProblem, SETTINGS, settingsOf, type System, systemProblems } from '../../config.ts';
 import type { Connector } from '../../db/connectors.ts';
+import { projectSinkProblems } from '../tracking/registry.ts';
 import { POLLED } from './registry.ts';
 
 /** When a source's windows are read, and how far they reach back. */
@@ -51,6 +52,7 @@ export const checkSettings = (system: System, asked: Record<string, string>, cur
   const lacking = systemProblems(values, system);
   const nothing: SettingProblem[] = lacking.length === 0 && values[settingsOf(system)[0]!] === undefined ? [{ name: settingsOf(system)[0]!, problem: `is not set. ${SETTINGS[settingsOf(system)[0]!].about}` }] : [];
   problems.push(...wrong, ...lacking.filter(({ name }) => !problems.some((problem) => problem.name === name) && !wrong.some((problem) => problem.name === name)), ...nothing);
+  if (system === 'tracking') problems.push(...projectSinkProblems(values).filter(({ name }) => !problems.some((problem) => problem.name === name)));
   // A path would be read on this machine, which is not the project's.
   if (values.SFDC_PRIVATE_KEY && !values.SFDC_PRIVATE_KEY.includes('-----BEGIN')) problems.push({ name: 'SFDC_PRIVATE_KEY', problem: 'has to be the key itself, in PEM.' });
   if (values.INGEST_EVERY && !values.INGEST_CRON && values.MINUTES_BACK && values.MINUTES_BACK * 60_000 < values.INGEST_EVERY) {
