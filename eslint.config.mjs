@@ -28,7 +28,7 @@ export default tseslint.config(
   restrict(['src/**'], [SANDBOX, CLIENT]),
   restrict(['src/client/**', 'src/api/start.ts'], [SANDBOX]),
   restrict(['src/domain/**'], [SANDBOX, { regex: '^(?!\\./)', message: 'The domain imports nothing but the domain.' }]),
-  restrict(['src/domain/rubrics/**'], [SANDBOX, { regex: '^(?!\\./|\\.\\./[a-z-]+\\.ts$)', message: 'The domain imports nothing but the domain.' }]),
+  restrict(['src/domain/rubrics/**', 'src/domain/analytics/**'], [SANDBOX, { regex: '^(?!\\./|\\.\\./[a-z-]+\\.ts$)', message: 'The domain imports nothing but the domain.' }]),
   restrict(['src/workflows/**'], [SANDBOX, { regex: '^(?!\\./|\\.\\./domain/|@temporalio/(workflow|common)$)', message: 'Workflows import the domain and the SDK only: what they bundle runs in a sandbox.' }]),
   restrict(['src/adapters/**', 'src/db/**'], [SANDBOX, CLIENT, { regex: '/(activities|workflows|client|api)/', message: 'Adapters and repositories know nothing of who uses them.' }]),
   restrict(['src/activities/**'], [SANDBOX, CLIENT, { regex: '/(workflows|api)/', message: 'Activities know neither the workflows nor the API.' }]),

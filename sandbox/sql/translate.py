@@ -31,6 +31,9 @@ KINDS = {
 }
 
 
+CONVERSIONS = {"TO_TIMESTAMP_NTZ": "TIMESTAMP", "TO_DATE": "DATE"}
+
+
 def kind_of(statement):
     return next((kind for type_, kind in KINDS.items() if isinstance(statement, type_)), "other")
 
@@ -55,17 +58,24 @@ def is_flatten(node):
 
 def for_duckdb(statement):
     """Rewrites what DuckDB has in another form, and sqlglot leaves as it is."""
+    flattened = False
     for table in list(statement.find_all(exp.TableFromRows, exp.Table)):
         inner = table.this
         if isinstance(inner, exp.Anonymous) and name_of(inner) == "TABLE":
             inner = inner.expressions[0]
         call = inner if is_flatten(inner) else None
         if call is not None:
+            flattened = True
             table.replace(unnested(call, table.alias))
     for cast in list(statement.find_all(exp.Cast, exp.TryCast)):
         # A JSON text is cast to what it says, without its quotation marks.
         if isinstance(cast.this, exp.JSONExtract):
             cast.this.replace(exp.JSONExtractScalar(**cast.this.args))
+        elif isinstance(cast.this, exp.Column) and name_of(cast.this) == "VALUE" and flattened:
+            cast.this.replace(exp.JSONExtractScalar(this=cast.this.copy(), expression=exp.Literal.string("$")))
+    for call in list(statement.find_all(exp.Anonymous)):
+        if name_of(call) in CONVERSIONS and len(call.expressions) == 1:
+            call.replace(exp.cast(call.expressions[0], CONVERSIONS[name_of(call)]))
     tables = []
     names = {cte.alias.upper() for cte in statement.find_all(exp.CTE)}
     for table in statement.find_all(exp.Table):

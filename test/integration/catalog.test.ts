@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { GetPartitionsCommand, GetTableCommand, GlueClient, UpdateTableCommand } from '@aws-sdk/client-glue';
 import { createGlueCatalog } from '../../src/adapters/catalog/glue.ts';
-import { createAthena } from '../../src/adapters/warehouse/athena.ts';
+import { createAthena } from '../../src/adapters/warehouse/athena/counts.ts';
 import { CALL_TABLE_COLUMNS } from '../../src/domain/metadata.ts';
 import { REGION, startAws, type TestAws } from '../support/moto.ts';
 

@@ -1,7 +1,8 @@
+import type { Dialect } from '../../domain/analytics/dialect.ts';
+import type { Span } from '../../domain/analytics/zone.ts';
 import type { WarehouseTable } from '../../domain/warehouse-tables.ts';
 
-/** A SQL engine over the warehouse's tables: DuckDB, Athena or Snowflake. */
-export type Dialect = 'duckdb' | 'athena' | 'snowflake';
+export type { Dialect, Span };
 
 /**
  * A cell of a result, the same from every engine: numbers of any kind as numbers, timestamps as ISO 8601 in UTC with
@@ -30,12 +31,7 @@ export interface QueryResult {
   truncated: boolean;
 }
 
-/** Half open; epoch ms. */
-export interface Span {
-  fromMs: number;
-  toMs: number;
-}
-
+/** A SQL engine over the warehouse's tables. */
 export interface QueryEngine {
   readonly dialect: Dialect;
   /**
