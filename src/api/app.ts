@@ -31,6 +31,7 @@ import { hookRoutes } from './routes/hooks.ts';
 import { trackingRoutes } from './routes/tracking.ts';
 import { settingsRoutes } from './routes/settings.ts';
 import { shownPath } from './shown-path.ts';
+import { voiceCallRoutes } from './routes/voice-calls.ts';
 import { versionRoutes } from './routes/versions.ts';
 import { hookRouter } from './hook-webhook.ts';
 import { uploadRoutes } from './routes/uploads.ts';
@@ -105,6 +106,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   erasureRoutes(routes, dependencies);
   presetRoutes(routes, dependencies);
   rescoreRoutes(routes, dependencies);
+  voiceCallRoutes(routes, dependencies);
   runRoutes(routes, dependencies);
   messageRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);

@@ -23,6 +23,8 @@ export interface RouteSpec<P extends z.ZodObject, Q extends z.ZodObject, B exten
   returns?: z.ZodType;
   produces?: string[];
   status?: number;
+  /** Where that lies which the answer tells of, for the header of that name. */
+  location?: (answer: unknown) => string;
   /** Changes something: needs an Idempotency-Key, and answers a repeat with the first answer. */
   action?: true;
 }
@@ -173,7 +175,7 @@ export const createRouteTable = ({ authenticate, idempotency, audit }: RouteTabl
         // From here on the database shows this project's rows, and of routes that are no project's, none.
         const inScope = (given: typeof asked): Promise<unknown> => (project === undefined ? asNobody(() => handle(given)) : inProject(project, () => handle(given)));
         const work = (given: typeof asked): Promise<unknown> => (spec.audit && spec.audit !== 'nothing' ? recorded(spec.audit, given, project, () => inScope(given)) : inScope(given));
-        if (spec.action) return await act(asked, method, spec.status ?? 200, work);
+        if (spec.action) return await act(asked, { method, status: spec.status ?? 200, location: spec.location }, work);
         const answer = await work(asked);
         if (!response.headersSent) response.status(spec.status ?? 200).json(answer);
       } catch (error) {
@@ -201,7 +203,7 @@ export const createRouteTable = ({ authenticate, idempotency, audit }: RouteTabl
     }
   };
 
-  const act = async <P, Q, B>(asked: Asked<P, Q, B>, method: string, status: number, handle: (asked: Asked<P, Q, B>) => Promise<unknown>): Promise<void> => {
+  const act = async <P, Q, B>(asked: Asked<P, Q, B>, { method, status, location }: { method: string; status: number; location: ((answer: unknown) => string) | undefined }, handle: (asked: Asked<P, Q, B>) => Promise<unknown>): Promise<void> => {
     const { request, response } = asked;
     const key = request.get('idempotency-key') ?? '';
     if (!IDEMPOTENCY_KEY.test(key)) throw new HttpProblem(400, 'An action needs an Idempotency-Key header of 8 to 128 visible characters, so that a repeat does nothing twice.');
@@ -211,12 +213,14 @@ export const createRouteTable = ({ authenticate, idempotency, audit }: RouteTabl
     if (claim.state === 'other_request') throw new HttpProblem(422, 'This Idempotency-Key was used for another request.');
     if (claim.state === 'in_progress') throw new HttpProblem(409, 'The same request is being worked on.', { headers: { 'retry-after': '1' } });
     if (claim.state === 'answered') {
+      if (location && claim.answer.status === status) response.set('location', location(claim.answer.body));
       response.set('idempotent-replay', 'true').status(claim.answer.status).json(claim.answer.body);
       return;
     }
     try {
       const body = ((await handle({ ...asked, requestId: key })) ?? {});
       await idempotency.answer(owned, { status, body });
+      if (location) response.set('location', location(body));
       response.status(status).json(body);
     } catch (error) {
       // A refusal is an answer and stays one; what may go better next time may be asked again.

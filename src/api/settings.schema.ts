@@ -5,6 +5,9 @@ import { leavesTime, WEEKDAYS } from '../domain/quiet-hours.ts';
 import { STAGING_ACTS } from '../domain/staging.ts';
 import type { ProjectSettings } from '../domain/settings.ts';
 
+/** A phone number as the telephony takes it. */
+export const E164 = z.string().regex(/^\+[1-9]\d{6,14}$/, 'must be a phone number in E.164: a plus sign, the country, the number, and nothing else');
+
 const name = z.string().trim().min(1).max(200);
 /** Short, because it stands in addresses, on pages and in the calls' records. */
 export const CategoryName = z.string().regex(/^[a-z][a-z0-9_-]{0,39}$/, 'must be lower-case letters, digits, "_" and "-", at most 40, beginning with a letter');
@@ -104,6 +107,7 @@ export const SETTING_SHAPES = {
   timeZone: z.string().max(60).refine(isTimeZone, 'must be the name of a time zone, as in Asia/Singapore'),
   quietHours: z.array(QuietWindowShape).max(20).refine(leavesTime, 'leave no time of the week at which anybody could be called'),
   voiceCallsPerNumberPerDay: z.number().int().min(0).max(1_000),
+  voiceNumbers: z.array(E164).max(500),
   voiceLines: z.number().int().min(0).max(10_000),
   takeUnplacedCalls: z.boolean(),
 } satisfies { [K in keyof ProjectSettings]-?: z.ZodType<ProjectSettings[K]> };

@@ -2,7 +2,7 @@ import { type Client, isGrpcServiceError, WorkflowExecutionAlreadyStartedError, 
 import { ApplicationFailure } from '@temporalio/common';
 import type { VoiceCalls } from '../db/voice-calls.ts';
 import { queueName } from '../domain/activities.ts';
-import { AftercallError, ERROR_CODES, type ErrorCode, messageOf } from '../domain/errors.ts';
+import { AftercallError, messageOf } from '../domain/errors.ts';
 import { voiceCallWorkflowId } from '../domain/ids.ts';
 import { type OutboundCallInput, type Pace, VOICE_OBSERVED_SIGNAL, type VoicePace } from '../domain/messages.ts';
 import type { VoiceCallKey } from '../domain/voice.ts';
@@ -60,8 +60,8 @@ export const createVoiceCallsClient = ({ client, voiceCalls, pace, voicePace, lo
       const { cause } = error;
       const failure = cause instanceof ApplicationFailure ? cause : undefined;
       const { advice } = (failure?.details?.[0] ?? {}) as { advice?: string };
-      const code = failure?.type && failure.type in ERROR_CODES ? (failure.type as ErrorCode) : 'CONFLICT';
-      return new AftercallError(code, failure?.message ?? messageOf(cause), { advice: advice ?? 'Read the voice call again; it may have moved on.', outcome: 'refused', cause: error });
+      // Temporal keeps the answer to an Update: asking again with the same key would get this one again.
+      return new AftercallError('CONFLICT', failure?.message ?? messageOf(cause), { advice: advice ?? 'Read the voice call again; it may have moved on.', outcome: 'refused', cause: error });
     }
     if (error instanceof WorkflowNotFoundError) {
       const { state } = await voiceCalls.get(key.project, key.voiceCallId);

@@ -77,6 +77,8 @@ export interface ProjectSettings {
   quietHours: QuietWindow[];
   /** Most calls that one number gets on a day of its zone; what is over it waits for the next day. 0: no limit. */
   voiceCallsPerNumberPerDay: number;
+  /** E.164. Calls may be placed from these only; empty: from any number of the provider's account. */
+  voiceNumbers: string[];
   /** Most of the account's lines that the project uses at once; 0: all that are free. */
   voiceLines: number;
   /** Whether calls that a voice provider held, and that we did not place, are processed too. */
@@ -117,6 +119,7 @@ export const DEFAULT_SETTINGS: ProjectSettings = {
   timeZone: 'UTC',
   quietHours: [],
   voiceCallsPerNumberPerDay: 0,
+  voiceNumbers: [],
   voiceLines: 0,
   takeUnplacedCalls: false,
 };
