@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { messagesTo, outboundTo, type SandboxUrls, SETTINGS_FOR, type StandIn, tellingTo } from '../sandbox/settings.ts';
+import { callingWith, messagesTo, outboundTo, type SandboxUrls, SETTINGS_FOR, type StandIn, tellingTo } from '../sandbox/settings.ts';
 import { loadConfig, type SettingName } from '../src/config.ts';
 import type { LocalState } from './local-state.ts';
 
@@ -31,7 +31,7 @@ const SYSTEMS: Record<StandIn | 'temporal', { address: SettingName; belongings: 
 };
 
 /** Where messages go, if somebody has said so. */
-const TELLING = ['TELEGRAM_BASE_URL', 'TELEGRAM_BOT_TOKEN', 'TELEGRAM_RUNS_CHAT', 'TELEGRAM_ALERTS_CHAT', 'WEBHOOK_URL', 'WEBHOOK_SECRETS'] as const satisfies SettingName[];
+const TELLING = ['TELEGRAM_BASE_URL', 'TELEGRAM_BOT_TOKEN', 'TELEGRAM_RUNS_CHAT', 'TELEGRAM_ALERTS_CHAT', 'WEBHOOK_URL', 'WEBHOOK_SECRETS', 'TRACKING_SINK', 'TRACKING_URL'] as const satisfies SettingName[];
 
 /** Calls are minutes old here, not hours, and somebody waits at the terminal: waits are in proportion. */
 const AT_HAND: Settings = { RECORDING_FIRST_LOOK: '2s', INGEST_SETTLE: '5m', SHUTDOWN_GRACE: '5s' };
@@ -92,6 +92,8 @@ export const standInSettings = (standIns: StandIn[], urls: SandboxUrls, given: S
   if (!given['TELEGRAM_BASE_URL']) Object.assign(settings, messagesTo(urls));
   // Of played calls people are told on a played phone. Of calls of one's own, only where the settings say so.
   if (standIns.includes('webex') && !TELLING.some((name) => given[name])) Object.assign(settings, tellingTo(urls));
+  // Calls are placed for play only where the others are played, and nobody has an account of their own.
+  if (standIns.includes('webex') && !given['RETELL_API_KEY'] && !given['RETELL_BASE_URL']) Object.assign(settings, callingWith(urls));
   // A number to tell callers is nothing of the stand-in's: one that is given stays.
   return given['CONSUMER_HOTLINE'] && settings['CONSUMER_HOTLINE'] ? { ...settings, CONSUMER_HOTLINE: given['CONSUMER_HOTLINE'] } : settings;
 };

@@ -18,6 +18,8 @@ export interface SandboxPorts {
   amocrm?: number;
   telegram?: number;
   receiver?: number;
+  retell?: number;
+  abt?: number;
 }
 
 const STATE_FILE = 'local.json';

@@ -36,7 +36,7 @@ export const startSandboxProcess = async ({ ports, args }: { ports: SandboxPorts
 
 export const portsOf = (urls: SandboxUrls): SandboxPorts => {
   const portOf = (url: string): number => Number(new URL(url).port);
-  const { webex, openai, salesforce, amocrm, telegram, receiver } = urls;
+  const { webex, openai, salesforce, amocrm, telegram, receiver, retell, abt } = urls;
   return {
     webex: portOf(webex),
     openai: portOf(openai),
@@ -44,5 +44,7 @@ export const portsOf = (urls: SandboxUrls): SandboxPorts => {
     amocrm: portOf(amocrm),
     ...(telegram ? { telegram: portOf(telegram) } : {}),
     ...(receiver ? { receiver: portOf(receiver) } : {}),
+    ...(retell ? { retell: portOf(retell) } : {}),
+    ...(abt ? { abt: portOf(abt) } : {}),
   };
 };

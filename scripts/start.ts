@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { RETELL_ACCOUNT } from '../sandbox/retell/server.ts';
 import { SALESFORCE_CLIENT } from '../sandbox/salesforce/server.ts';
 import { TELEGRAM_BOT } from '../sandbox/telegram/server.ts';
 import { type App, startApp } from '../src/app.ts';
@@ -16,6 +17,7 @@ import { type KeptChild, keepRunning } from './keep-running.ts';
 import { type LaunchPlan, planLaunch, type Settings, standInSettings } from './launch-plan.ts';
 import { ENVIRONMENT_FILE } from './local-environment.ts';
 import { awaitLeftChildren, loadLocalState, type LocalState, lockFolder, makeDataFolder, noteChildren, saveLocalState, writeWhole } from './local-state.ts';
+import { showOutboundCall } from './outbound-call.ts';
 import { freePort } from './ports.ts';
 import { ffmpeg, say, temporalCli, whisper } from './programs/index.ts';
 import { showProgress } from './progress.ts';
@@ -91,7 +93,9 @@ const main = async (options: Options): Promise<void> => {
     return;
   }
   process.stdout.write(`${reportTable(report)}\n`);
-  await showReports(app);
+  // With an account of one's own it would ring somebody.
+  const placed = config.RETELL_API_KEY === RETELL_ACCOUNT.key ? await Promise.race([showOutboundCall(app, config, waiting.signal), lost]) : undefined;
+  await showReports(app, placed);
   showPlaces(config, app, folder);
   isUp = true;
   await lost;
@@ -127,7 +131,7 @@ const noteChild = async (folder: string, name: string, pid: number): Promise<voi
 
 /** Starts the stand-ins for those systems that the environment does not name. @returns the settings that lead to them */
 const startSandbox = async ({ standIns }: LaunchPlan, settings: Settings, { folder, state, options }: Launch): Promise<Settings> => {
-  const { webex = 0, openai = 0, salesforce = 0, amocrm = 0, telegram = 0, receiver = 0 } = state.sandboxPorts ?? {};
+  const { webex = 0, openai = 0, salesforce = 0, amocrm = 0, telegram = 0, receiver = 0, retell = 0, abt = 0 } = state.sandboxPorts ?? {};
   const wanted = {
     webex: await freePort(webex),
     openai: await freePort(openai),
@@ -135,8 +139,10 @@ const startSandbox = async ({ standIns }: LaunchPlan, settings: Settings, { fold
     amocrm: await freePort(amocrm),
     telegram: await freePort(telegram),
     receiver: await freePort(receiver),
+    retell: await freePort(retell),
+    abt: await freePort(abt),
   };
-  const args = ['--data', join(folder, 'sandbox'), '--ffmpeg', settings['FFMPEG_PATH']!];
+  const args = ['--data', join(folder, 'sandbox'), '--ffmpeg', settings['FFMPEG_PATH']!, '--retell-webhook', `http://127.0.0.1:${settings['API_PORT']}/webhooks/retell`];
   if (options.speech === 'whisper') {
     const { pythonPath, modelPath } = await whisper(options.whisperModel);
     args.push('--speech', 'whisper', '--python', pythonPath, '--whisper-model', modelPath);
@@ -213,21 +219,23 @@ const span = (ms: number): string => (ms < 2 * DAY_MS ? `${Math.round(ms / 360_0
 /** Reports that the last window's calls came to, open for a while to whoever has the link. */
 const SHOWN_REPORTS = 3;
 
-const showReports = async ({ wiring: { calls, reportLinks } }: App): Promise<void> => {
+const showReports = async ({ wiring: { calls, reportLinks } }: App, placed?: string): Promise<void> => {
   const graded = (await calls.list({ project: DEFAULT_PROJECT, states: ['completed'] }, { limit: 50 })).filter(({ result }) => result === 'processed').slice(0, SHOWN_REPORTS);
-  if (graded.length === 0) return;
-  process.stdout.write(`\nReports\n${graded.map((call) => `  ${reportLinks.make(call).url}`).join('\n')}\n`);
+  const links = graded.map((call) => reportLinks.make(call).url);
+  if (placed !== undefined) links.push(`${placed}  (the outbound call)`);
+  if (links.length > 0) process.stdout.write(`\nReports\n${links.map((link) => `  ${link}`).join('\n')}\n`);
 };
 
 const showPlaces = (config: Config, app: App, folder: string): void => {
   const places: Record<string, string | undefined> = {
     'API and its pages': `${app.api.url}/docs`,
     'API token': config.API_TOKEN,
-
     'Temporal UI': config.TEMPORAL_UI_URL,
     files: config.OBJECTS_DIR ?? `s3://${config.S3_BUCKET}`,
     'sandbox Telegram': config.TELEGRAM_BOT_TOKEN === TELEGRAM_BOT.token ? `${config.TELEGRAM_BASE_URL}/_sandbox/ledger` : undefined,
     'sandbox webhooks': config.TELEGRAM_BOT_TOKEN === TELEGRAM_BOT.token ? config.WEBHOOK_URL?.replace(/\/hooks.*$/, '/_sandbox/ledger') : undefined,
+    'sandbox tracking': config.RETELL_API_KEY === RETELL_ACCOUNT.key ? config.TRACKING_URL?.replace(/\/events$/, '/_sandbox/ledger') : undefined,
+    'sandbox Retell': config.RETELL_API_KEY === RETELL_ACCOUNT.key ? `${config.RETELL_BASE_URL}/_sandbox/ledger` : undefined,
     'sandbox Salesforce': config.SFDC_CLIENT_ID === SALESFORCE_CLIENT.clientId ? config.SFDC_URL : undefined,
     log: join(folder, 'aftercall.log'),
   };
