@@ -43,8 +43,6 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
   const expiry = createExpiry({ calls, projects, client: callsClient, log });
   const housekeeping = [
     startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep, tracking: () => wiring.tracking.sweep(config.TRACKING_KEEP) }, everyMs: HOUR_MS, log }),
-    startHousekeeping({ sweeps: { budgets: budgetRelease.everywhere }, everyMs: HOUR_MS / 4, log }),
-    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep }, everyMs: HOUR_MS, log }),
     startHousekeeping({ sweeps: { budgets: budgetRelease.everywhere, voiceCalls: voiceCallsClient.sweep }, everyMs: HOUR_MS / 4, log }),
   ];
   const app = createApi({

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { isTimeZone } from '../domain/local-time.ts';
+import { TRACKING_EVENTS, TRACKING_STATES } from '../domain/tracking.ts';
 import { DEFAULT_PRIORITY, VOICE_OUTCOMES, VOICE_PRIORITIES, VOICE_STATES } from '../domain/voice.ts';
 import { E164 } from './settings.schema.ts';
 import { Paging } from './shapes.ts';
@@ -100,6 +101,8 @@ export const VoiceCallDetailShape = VoiceCallShape.extend({
     .nullable(),
   /** In the order of time. */
   timeline: z.array(z.object({ at: time, what: z.enum(['requested', 'dialling', 'dialled', 'answered', 'ended', 'settled']) })),
+  /** What was told of it to the tracking sink. */
+  trackingEvents: z.array(z.object({ eventId: z.string(), name: z.enum(TRACKING_EVENTS), occurredAt: time, state: z.enum(TRACKING_STATES), deliveredAt: time.nullable() })),
   links: z.object({ call: z.string().nullable(), report: z.string().nullable(), temporal: z.string().nullable() }),
 });
 

@@ -3,6 +3,7 @@ import { reportPath } from '../../accounts/report-links.ts';
 import { type VoiceCallRow, voiceCallIdOf } from '../../db/voice-calls.ts';
 import { AftercallError, messageOf } from '../../domain/errors.ts';
 import { voiceCallWorkflowId } from '../../domain/ids.ts';
+import { TRACKING_EVENTS } from '../../domain/tracking.ts';
 import { ON_A_LINE, type VoiceCallRequest, type VoiceState } from '../../domain/voice.ts';
 import { fromCursor, toCursor } from '../cursor.ts';
 import type { ApiDependencies } from '../dependencies.ts';
@@ -19,7 +20,7 @@ const addressOf = ({ project, voiceCallId }: Pick<VoiceCallRow, 'project' | 'voi
 const isOneOf = (states: readonly VoiceState[], state: VoiceState): boolean => states.includes(state);
 
 /** Placing outbound calls, seeing what became of them, and what a person can do about one. */
-export const voiceCallRoutes = (route: RouteTable, { config, log, adaptersOf, projects, voiceCalls, voiceCallsClient, voiceLinesClient }: ApiDependencies): void => {
+export const voiceCallRoutes = (route: RouteTable, { config, log, adaptersOf, projects, tracking, voiceCalls, voiceCallsClient, voiceLinesClient }: ApiDependencies): void => {
   /** Nobody waits for it: the call is written down, and its lines look for themselves when this is lost. */
   const wakeLines = (project: string): void => {
     voiceLinesClient.wake(project).catch((error: unknown) => log.warn({ project, error: messageOf(error) }, 'the lines of voice calls were not woken; they look by themselves'));
@@ -71,7 +72,7 @@ export const voiceCallRoutes = (route: RouteTable, { config, log, adaptersOf, pr
     return { voiceCalls: page.map(viewOf), next: rows.length > limit && last ? toCursor({ startedAt: last.requestedAt, id: last.voiceCallId }) : null, countByState };
   });
 
-  const detailOf = (row: VoiceCallRow) => ({
+  const detailOf = async (row: VoiceCallRow) => ({
     ...viewOf(row),
     actions: actionsOf(row),
     resolutions: resolutionsOf(row),
@@ -82,6 +83,9 @@ export const voiceCallRoutes = (route: RouteTable, { config, log, adaptersOf, pr
     dials: row.dials,
     provider: providerView(row),
     timeline: timelineOf(row),
+    trackingEvents: (await tracking.list(row.project, { subject: row.voiceCallId }, { limit: TRACKING_EVENTS.length }))
+      .toReversed()
+      .map(({ id, name, occurredAt, state, deliveredAt }) => ({ eventId: id, name, occurredAt: occurredAt.toISOString(), state, deliveredAt: deliveredAt?.toISOString() ?? null })),
     links: {
       call: row.callId === null ? null : `/v1/projects/${row.project}/calls/${row.callId}`,
       report: row.callId === null ? null : reportPath({ project: row.project, callId: row.callId }),
