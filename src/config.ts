@@ -249,6 +249,9 @@ export const SETTINGS = {
   INGEST_CATCHUP: setting(duration, { group: 'Schedule', about: 'Windows missed longer ago than this are not made up for.', default: '1d' }),
   INGEST_SETTLE: setting(duration, { group: 'Schedule', about: 'How long a run waits for its calls before it reports the rest as in progress.', default: '10m' }),
 
+  COMPLETENESS_HOUR: setting(z.coerce.number().int().min(0).max(23), { group: 'Schedule', about: "Hour of the project's day at which the calls of the day before are held against their source's list.", default: '4' }),
+  COMPLETENESS_DAYS: setting(z.coerce.number().int().min(1).max(31), { group: 'Schedule', about: 'How many days a day is looked at again while calls of it are not at their end.', default: '7' }),
+
   MINUTES_BACK: setting(whole, { group: 'Project', about: 'How far back a window reaches, in minutes.', default: String(DEFAULT_SETTINGS.minutesBack) }),
   AUTO_PROCESS: setting(flag, { group: 'Project', about: 'false: calls wait for approval before anything is fetched.', default: 'true' }),
   SKIP_PROCESSED: setting(flag, { group: 'Project', about: 'false: process calls again that were processed before.', default: 'true' }),

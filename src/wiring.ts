@@ -8,6 +8,7 @@ import { createCrmActivities } from './activities/crm.ts';
 import { createFactExtraction } from './activities/crm-facts.ts';
 import { createBulkActivities } from './activities/bulk.ts';
 import { createErasureActivities } from './activities/erasure.ts';
+import { createCompletenessActivities } from './activities/completeness.ts';
 import { createDeskActivities } from './activities/desk.ts';
 import type { Activities } from './activities/index.ts';
 import { createIngestActivities } from './activities/ingest.ts';
@@ -40,6 +41,7 @@ import { createWarehouse } from './adapters/warehouse/registry.ts';
 import { type BudgetRelease, createBudgetRelease } from './client/budget-release.ts';
 import { type BulkClient, createBulkClient } from './client/bulk.ts';
 import { type CallsClient, createCallsClient } from './client/calls.ts';
+import { type CompletenessClient, createCompletenessClient } from './client/completeness.ts';
 import { createErasuresClient, type ErasuresClient } from './client/erasures.ts';
 import { createIntake, type Intake } from './client/intake.ts';
 import { createMessagesClient, type MessagesClient } from './client/messages.ts';
@@ -59,6 +61,7 @@ import { type Calls, createCalls } from './db/calls.ts';
 import { type Costs, createCosts } from './db/costs.ts';
 import { checkKeys } from './db/encryption-keys.ts';
 import { createApiTokens } from './db/api-tokens.ts';
+import { type Completeness, createCompleteness } from './db/completeness.ts';
 import { type Connectors, createConnectors } from './db/connectors.ts';
 import { createCredentials, type Credentials } from './db/credentials.ts';
 import { createGivenCalls, type GivenCalls } from './db/given-calls.ts';
@@ -98,6 +101,8 @@ export interface Wiring {
   db: Database;
   calls: Calls;
   runs: Runs;
+  completeness: Completeness;
+  completenessClient: CompletenessClient;
   effects: Effects;
   costs: Costs;
   quality: Quality;
@@ -187,6 +192,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
     // Whoever wants events in the log wants them whatever else it leaves out.
     const eventLog = log.child({}, { level: 'info' });
     const adaptersOf = createAdaptersOf({ config, connectors, credentials, givenSource, writeEvent: (event) => eventLog.info({ tracking: event }, 'tracking event') });
+    const completeness = createCompleteness(db);
     const effects = createEffects(db);
     const messages = createMessages(db);
     const messagesClient = createMessagesClient({ client: temporal, pace: messagePaceOf(config) });
@@ -199,6 +205,8 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       db,
       calls,
       runs: createRuns(db),
+      completeness,
+      completenessClient: createCompletenessClient({ client: temporal, completeness, projects, config, pace, log }),
       effects,
       messages,
       messagesClient,
@@ -277,7 +285,7 @@ const targetsFrom =
   };
 
 /** Makes the activities with the adapters that they need. */
-export const createActivities = ({ config, log, calls, runs, effects, costs, quality, projects, presets, presetTests, rescores, guard, reviews, agreement, reviewPublications, objects, adaptersOf, given, callsClient, bulkRulings, erasures, erasuresClient, intake, budgetRelease, messages, notifiers, targetsOf, publishing, voiceLines, voiceLinesClient, voiceCalls, voiceHandOver }: Wiring): Activities => {
+export const createActivities = ({ config, log, calls, runs, completeness, effects, costs, quality, projects, presets, presetTests, rescores, guard, reviews, agreement, reviewPublications, objects, adaptersOf, given, callsClient, bulkRulings, erasures, erasuresClient, intake, budgetRelease, messages, notifiers, targetsOf, publishing, voiceLines, voiceLinesClient, voiceCalls, voiceHandOver }: Wiring): Activities => {
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
   const providers = createProviders({
@@ -299,6 +307,7 @@ export const createActivities = ({ config, log, calls, runs, effects, costs, qua
       ...createDeskActivities({ calls, costs, runs, publishing, storeScore, log }),
       ...createReviewPublishing({ calls, agreement, reviewPublications, storeScore, publishing }),
       ...createIngestActivities({ adaptersOf, calls, projects, runs, intake, release: budgetRelease, client: callsClient }),
+      ...createCompletenessActivities({ adaptersOf, calls, completeness, projects, intake, client: callsClient, publishing, config }),
       ...rescoreBooks,
       ...createBulkActivities({ calls, bulkRulings, client: callsClient }),
       ...createErasureActivities({ calls, runs, effects, messages, given, erasures, presets, projects, objects, callNotesFor: async (project) => (await adaptersOf(project)).callNotes, client: erasuresClient }),

@@ -18,7 +18,7 @@ const RECORDING_ID_PREFIX = 'rec-';
  * A stand-in for Webex Contact Center: tasks, captures, pre-signed recordings, webhook subscriptions.
  *
  * Beside the common control routes:
- * - `POST /_sandbox-bulk {count, fromMs, toMs, status?, recordingOf?, generateBytes?, prefix?}` adds many tasks
+ * - `POST /_sandbox-bulk {count, fromMs, toMs, status?, queue?, captureRequested?, recordingOf?, generateBytes?, prefix?}` adds many tasks; `DELETE /_sandbox-tasks/:id` deletes one
  * - `POST /_sandbox-webhooks {type, taskId, times?, tamper?, ageSeconds?, eventId?}` sends a signed webhook to each subscription
  *
  * Faults it acts out itself: on `GET /recordings/*` `truncated`, `html`, `zero_bytes`, `expired`, `slow_drip`, `stall`, `no_length`;
@@ -301,7 +301,7 @@ const subscriptionRoutes = ({ app, record }: Sandbox, authorised: Authorised): v
 
 const bulkRoute = ({ app }: Sandbox, tasks: ReturnType<typeof createTasks>, samples: readonly SampleCall[]): void => {
   app.post('/_sandbox-bulk', express.json(), (request, response) => {
-    const { count, fromMs, toMs, status = 'completed', recordingOf, generateBytes, prefix = 'b0000000', emptyLooks = 0 } = request.body as {
+    const { count, fromMs, toMs, status = 'completed', recordingOf, generateBytes, prefix = 'b0000000', emptyLooks = 0, queue = 'Bulk', captureRequested = true } = request.body as {
       count: number;
       fromMs: number;
       toMs: number;
@@ -311,6 +311,8 @@ const bulkRoute = ({ app }: Sandbox, tasks: ReturnType<typeof createTasks>, samp
       generateBytes?: number;
       prefix?: string;
       emptyLooks?: number;
+      queue?: string;
+      captureRequested?: boolean | null;
     };
     const sample = recordingOf ? samples.find((candidate) => candidate.taskId === recordingOf) : undefined;
     for (let at = 0; at < count; at += 1) {
@@ -318,12 +320,16 @@ const bulkRoute = ({ app }: Sandbox, tasks: ReturnType<typeof createTasks>, samp
         id: `${prefix}-0000-4000-8000-${String(at).padStart(12, '0')}`,
         // Whole seconds: several share one creation time when there are more tasks than seconds.
         createdTime: Math.floor((fromMs + ((toMs - fromMs) * at) / count) / 1_000) * 1_000,
-        call: { status, direction: 'inbound', origin: '+15550100', destination: '+6560000100', queue: 'Bulk', agent: 'Priya', captureRequested: true, minutesAgo: 0 },
+        call: { status, direction: 'inbound', origin: '+15550100', destination: '+6560000100', queue, agent: 'Priya', captureRequested, minutesAgo: 0 },
         ...(sample ? { sample } : {}),
         ...(generateBytes ? { generateBytes } : {}),
         emptyLooks,
       });
     }
     response.json({ added: count });
+  });
+  app.delete('/_sandbox-tasks/:id', (request, response) => {
+    tasks.remove(request.params.id);
+    response.status(204).end();
   });
 };

@@ -46,6 +46,11 @@ export const createTasks = () => {
       sorted.push(task);
       isSorted = false;
     },
+    remove(id: string): void {
+      const at = sorted.findIndex((task) => task.id === id);
+      if (at >= 0) sorted.splice(at, 1);
+      byId.delete(id);
+    },
     get: (id: string): StoredTask | undefined => byId.get(id),
     page({ from, to, pageSize }: { from: number; to: number; pageSize: number }): StoredTask[] {
       const tasks = sort();

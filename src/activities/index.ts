@@ -1,5 +1,6 @@
 import type { ErasureActivities } from '../domain/erasure.ts';
 import type { RescoreActivities } from '../domain/rescore.ts';
+import type { CompletenessActivities } from '../domain/completeness.ts';
 import type { PresetTestActivities } from '../domain/preset-test.ts';
 import type { VoiceLinesActivities } from '../domain/voice-lines.ts';
 import type { HandOverActivities, VoiceActivities } from '../domain/voice-work.ts';
@@ -17,7 +18,7 @@ import type {
 
 /** The activities by the queue that serves them. */
 export interface Activities extends Record<Queue, object> {
-  workflows: DeskActivities & IngestActivities & BulkActivities & ErasureActivities & PublicationActivities & Omit<RescoreActivities, 'rescoreCall'>;
+  workflows: CompletenessActivities & DeskActivities & IngestActivities & BulkActivities & ErasureActivities & PublicationActivities & Omit<RescoreActivities, 'rescoreCall'>;
   recordings: RecordingActivities;
   llm: LlmActivities & PresetTestActivities & Pick<RescoreActivities, 'rescoreCall'>;
   crm: CrmActivities;

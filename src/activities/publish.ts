@@ -6,8 +6,9 @@ import type { Effects } from '../db/effects.ts';
 import type { Messages, Subject } from '../db/messages.ts';
 import type { Projects } from '../db/projects.ts';
 import type { Publications } from '../db/publications.ts';
-import { callNeedsAttention, callPublished, type Content, isLow, lowScore, type PublishedCall, runCompleted } from '../domain/announcements.ts';
+import { callNeedsAttention, callPublished, completenessGap, type Content, isLow, lowScore, type PublishedCall, runCompleted } from '../domain/announcements.ts';
 import type { Attention, CallVersion } from '../domain/call.ts';
+import type { DayCounts, DayKey } from '../domain/completeness.ts';
 import type { ExecutionReport } from '../domain/report.ts';
 import type { EffectiveAnalysis } from '../domain/review.ts';
 import { type CallNotesFor, putCallNote } from './call-note.ts';
@@ -120,6 +121,16 @@ export const createPublishing = ({ calls, effects, messages, publications, proje
     /** Tells programs that a call waits for a person. */
     async announceAttention({ call, attention }: { call: CallVersion; attention: Attention }): Promise<void> {
       await tellPrograms({ subject: call, occasion: `call.needs_attention/${call.callId}/${call.version}/${attention.step}/${attention.sinceMs}`, content: callNeedsAttention(call, attention) });
+    },
+
+    /** Tells of a day whose calls do not add up, once for each time that their number is another. */
+    async announceGaps(key: DayKey, counts: DayCounts): Promise<void> {
+      const notTakenIn = counts.gaps.not_taken_in ?? 0;
+      if (counts.unexplained + notTakenIn === 0) return;
+      const { project, source, day } = key;
+      const announcement = { subject: { project }, occasion: `completeness.gap/${source}/${day}/${counts.unexplained}.${notTakenIn}`, content: completenessGap(key, counts) };
+      await tellPrograms(announcement);
+      await tellChat((await projects.settings(project)).alertsChat, announcement);
     },
 
     /** Tells of a run whose report is written. People hear of it only if it found something new. */

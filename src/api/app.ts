@@ -16,6 +16,7 @@ import { createRouteTable } from './route.ts';
 import { accountRoutes } from './routes/accounts.ts';
 import { auditRoutes } from './routes/audit.ts';
 import { bulkRoutes } from './routes/bulk.ts';
+import { completenessRoutes } from './routes/completeness.ts';
 import { connectorRoutes } from './routes/connectors.ts';
 import { callRoutes } from './routes/calls.ts';
 import { costRoutes } from './routes/costs.ts';
@@ -51,7 +52,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   const app = express();
   app.disable('x-powered-by');
   app.set('query parser', 'simple');
-  const metrics = createMetrics({ calls, inbox, tracking: dependencies.tracking });
+  const metrics = createMetrics({ calls, inbox, completeness: dependencies.completeness, tracking: dependencies.tracking });
 
   app.use((request, _response, next) => {
     const timer = setTimeout(() => request.complete || isUnderWay(request) || request.destroy(), BODY_MS);
@@ -108,6 +109,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   rescoreRoutes(routes, dependencies);
   voiceCallRoutes(routes, dependencies);
   runRoutes(routes, dependencies);
+  completenessRoutes(routes, dependencies);
   messageRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);
   connectorRoutes(routes, dependencies);

@@ -16,7 +16,7 @@ export const toEvent = (project: string, source: GivenSource, given: GivenCall):
   // An upload of the same bytes lies elsewhere the second time, and is the same.
   const { audio, ...rest } = given;
   const eventId = createHash('sha256').update(JSON.stringify([rest, audio?.sha256 ?? null])).digest('hex');
-  return { project, source, eventId, type: 'call', body: { given } };
+  return { project, source, eventId, type: 'call', body: { given }, about: given.details.callId };
 };
 
 /** Takes a call in that was handed in, as if a window had found it, with what came with it. */

@@ -1,11 +1,12 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Calls } from '../db/calls.ts';
+import type { Completeness } from '../db/completeness.ts';
 import type { Inbox } from '../db/inbox.ts';
 import type { Tracking } from '../db/tracking.ts';
 import { CALL_STATES } from '../domain/call.ts';
 
 /** What the API process measures. Labels are few: projects, states and routes, never calls or people. */
-export const createMetrics = ({ calls, inbox, tracking }: { calls: Calls; inbox: Inbox; tracking: Pick<Tracking, 'backlog'> }) => {
+export const createMetrics = ({ calls, inbox, completeness, tracking }: { calls: Calls; inbox: Inbox; completeness: Pick<Completeness, 'alarms'>; tracking: Pick<Tracking, 'backlog'> }) => {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: 'aftercall_' });
   const requests = new Histogram({
@@ -56,6 +57,31 @@ export const createMetrics = ({ calls, inbox, tracking }: { calls: Calls; inbox:
       const waiting = await tracking.backlog();
       this.reset();
       for (const { project, state, oldestSeconds } of waiting) this.set({ project, state }, oldestSeconds);
+    },
+  });
+  new Gauge({
+    name: 'aftercall_completeness_gaps',
+    help: 'Calls of the last 31 days that nothing explains, or that could not be taken in.',
+    labelNames: ['project', 'source', 'reason'],
+    registers: [registry],
+    async collect() {
+      const found = await completeness.alarms();
+      this.reset();
+      for (const { project, source, unexplained, notTakenIn } of found) {
+        this.set({ project, source, reason: 'unexplained' }, unexplained);
+        this.set({ project, source, reason: 'not_taken_in' }, notTakenIn);
+      }
+    },
+  });
+  new Gauge({
+    name: 'aftercall_completeness_failed_days',
+    help: 'Days of the last 31 that could not be compared with their source.',
+    labelNames: ['project', 'source'],
+    registers: [registry],
+    async collect() {
+      const found = await completeness.alarms();
+      this.reset();
+      for (const { project, source, failedDays } of found) this.set({ project, source }, failedDays);
     },
   });
   return { registry, requests, webhooks };

@@ -31,6 +31,7 @@ const HOUR_MS = 3_600_000;
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
   const { accounts, config, log, db, calls, runs, effects, messages, messagesClient, reportLinks, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, presets, presetTests, presetsClient, rescores, rescoresClient, guard, erasures, erasuresClient, intake, budgetRelease, scheduleOf, temporal, voiceCalls, voiceCallsClient, voiceLinesClient } = wiring;
+  const { completeness, completenessClient } = wiring;
   const deliveries: Record<string, Delivery> = {
     webex: webexDelivery({ callsClient, scheduleOf, log }),
     amocrm: amoCrmDelivery({ adaptersOf, intake, callsClient, pace: paceOf(config), log }),
@@ -42,7 +43,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
   const idempotency = createIdempotency(db);
   const expiry = createExpiry({ calls, projects, client: callsClient, log });
   const housekeeping = [
-    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep, tracking: () => wiring.tracking.sweep(config.TRACKING_KEEP) }, everyMs: HOUR_MS, log }),
+    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep, completeness: completenessClient.sweep, tracking: () => wiring.tracking.sweep(config.TRACKING_KEEP) }, everyMs: HOUR_MS, log }),
     startHousekeeping({ sweeps: { budgets: budgetRelease.everywhere, voiceCalls: voiceCallsClient.sweep }, everyMs: HOUR_MS / 4, log }),
   ];
   const app = createApi({
@@ -51,6 +52,8 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     projects,
     calls,
     runs,
+    completeness,
+    completenessClient,
     effects,
     messages,
     messagesClient,

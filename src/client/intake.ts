@@ -5,7 +5,7 @@ import type { Disposition } from '../db/runs.ts';
 import { type CallDetails, type CallState, RESTARTABLE_STATES, SETTLED_STATES } from '../domain/call.ts';
 import { categoryOf } from '../domain/category.ts';
 import type { Pace } from '../domain/messages.ts';
-import { type StagingAct, type StagingVerdict, stagingOf } from '../domain/staging.ts';
+import { LEFT_OUT, type StagingAct, type StagingVerdict, stagingOf } from '../domain/staging.ts';
 import type { CallsClient } from './calls.ts';
 
 /** How a call is written down that the rules have decided on. */
@@ -94,7 +94,7 @@ export const createIntake = ({ calls, projects, client }: { calls: Calls; projec
     const leaveOut = async (call: CallDetails, version: number): Promise<Disposition> => {
       const { rule } = verdictOn(call);
       // The rules may have changed since it was written down; that it is left out stands.
-      const reason = rule ? `Left out by the rule "${rule}".` : 'Left out by a rule that is gone.';
+      const reason = rule ? `${LEFT_OUT} the rule "${rule}".` : `${LEFT_OUT} a rule that is gone.`;
       const owner = await calls.openVersion({ project, callId: call.callId, version }, { runId, from: 'recording', state: 'rejected', reason });
       return runId !== undefined && owner === runId ? 'new' : 'skipped';
     };

@@ -4,12 +4,13 @@ import { POLLED } from '../adapters/connectors/registry.ts';
 import { type Config, withSystem } from '../config.ts';
 import type { Connector, Connectors } from '../db/connectors.ts';
 import type { Projects } from '../db/projects.ts';
+import { createCompletenessSchedule } from './completeness.ts';
 import { queueName } from '../domain/activities.ts';
 import { AftercallError } from '../domain/errors.ts';
 import { DEFAULT_PROJECT, ingestWorkflowId, scheduleId } from '../domain/ids.ts';
 import type { IngestWindowInput, Pace } from '../domain/messages.ts';
 
-type ScheduleConfig = Pick<Config, 'INGEST_EVERY' | 'INGEST_CRON' | 'INGEST_OVERLAP' | 'INGEST_CATCHUP' | 'INGEST_SETTLE'>;
+type ScheduleConfig = Pick<Config, 'COMPLETENESS_HOUR' | 'COMPLETENESS_DAYS' | 'INGEST_EVERY' | 'INGEST_CRON' | 'INGEST_OVERLAP' | 'INGEST_CATCHUP' | 'INGEST_SETTLE'>;
 
 const OVERLAP: Record<Config['INGEST_OVERLAP'], ScheduleOverlapPolicy> = {
   skip: ScheduleOverlapPolicy.SKIP,
@@ -51,6 +52,7 @@ export const createSchedules = ({
   minutesBack,
   project,
   source,
+  timeZone = 'UTC',
 }: {
   client: Client;
   config: ScheduleConfig;
@@ -58,7 +60,10 @@ export const createSchedules = ({
   minutesBack: number;
   project: string;
   source: string;
+  /** Of the project's days, at the end of which its calls are counted. */
+  timeZone?: string;
 }) => {
+  const completeness = createCompletenessSchedule({ client, config, pace, project, source, timeZone });
   const id = scheduleId(project, source);
   const handle = client.schedule.getHandle(id);
   const input: IngestWindowInput = { project, source, minutesBack, settleMs: config.INGEST_SETTLE, pace };
@@ -105,11 +110,13 @@ export const createSchedules = ({
     async apply(): Promise<'created' | 'updated'> {
       try {
         await client.schedule.create({ scheduleId: id, spec, action, policies });
+        await completeness.apply();
         return 'created';
       } catch (error) {
         if (!(error instanceof ScheduleAlreadyRunning)) throw asRefused(error);
       }
       await handle.update((previous) => ({ ...previous, spec, action, policies })).catch((error: unknown) => Promise.reject(asRefused(error)));
+      await completeness.apply();
       return 'updated';
     },
 
@@ -118,10 +125,18 @@ export const createSchedules = ({
       await handle.delete().catch((error: unknown) => {
         if (!(error instanceof ScheduleNotFoundError)) throw error;
       });
+      await completeness.remove();
     },
 
-    pause: (note: string): Promise<void> => orExplain(handle.pause(note)),
-    resume: (note: string): Promise<void> => orExplain(handle.unpause(note)),
+    /** Stops reading, and counting, which would take in what is not to be read. */
+    async pause(note: string): Promise<void> {
+      await orExplain(handle.pause(note));
+      await completeness.pause(note);
+    },
+    async resume(note: string): Promise<void> {
+      await orExplain(handle.unpause(note));
+      await completeness.resume(note);
+    },
 
     /** Reads a window now, beside the timetable. */
     trigger: (): Promise<void> => orExplain(handle.trigger(ScheduleOverlapPolicy.BUFFER_ONE)),
@@ -174,10 +189,10 @@ export interface ScheduleOfDependencies {
  * The schedule of a project's source, with the timetable that stands for it: of its connector, or of the
  * installation's settings.
  *
- * @param given the connector as it is about to be saved, and how far the project's windows reach back: then nothing is read
+ * @param given the connector as it is about to be saved, how far the project's windows reach back, and its zone: then nothing is read
  * @throws NOT_FOUND when the project has no such source
  */
-export type ScheduleOf = (project: string, source: string, given?: { connector: Connector; minutesBack: number }) => Promise<Schedules>;
+export type ScheduleOf = (project: string, source: string, given?: { connector: Connector; minutesBack: number; timeZone: string }) => Promise<Schedules>;
 
 export const createScheduleOf =
   ({ client, config, pace, connectors, projects }: ScheduleOfDependencies): ScheduleOf =>
@@ -190,7 +205,8 @@ export const createScheduleOf =
         outcome: 'refused',
       });
     }
+    const stored = given ?? (await projects.settings(project));
     const own = connector ? configWith(config, system, connector) : config;
-    const minutesBack = connector?.settings['MINUTES_BACK'] === undefined ? (given?.minutesBack ?? (await projects.settings(project)).minutesBack) : own.MINUTES_BACK;
-    return createSchedules({ client, config: own, pace, minutesBack, project, source });
+    const minutesBack = connector?.settings['MINUTES_BACK'] === undefined ? stored.minutesBack : own.MINUTES_BACK;
+    return createSchedules({ client, config: own, pace, minutesBack, project, source, timeZone: stored.timeZone });
   };

@@ -102,7 +102,7 @@ export const createErasures = (db: Database) => {
         await remove('run_log', sql`delete from run_log where fields ->> 'callId' = ${callId} and split_part(run_id, '.', 1) = ${project}`.execute(tx));
         // One that came just now, with a recording that is not removed: its delivery drops both.
         const cleared = sql`(body #>> '{given,audio,key}' is null or body #>> '{given,audio,key}' = any(${sql.val([...removedKeys])}::text[]))`;
-        await remove('inbox', sql`delete from inbox where project = ${project} and position(${quoted} in body::text) > 0 and ${cleared}`.execute(tx));
+        await remove('inbox', sql`delete from inbox where project = ${project} and (about = ${callId} or position(${quoted} in body::text) > 0) and ${cleared}`.execute(tx));
         // Answers about the call, not whatever has such a name in it: the table is everybody's.
         await remove('idempotency_keys', sql`delete from idempotency_keys where response ->> 'callId' = ${callId}`.execute(tx));
         for (const [kind, term, ...columns] of [['queue', call?.queue_name, 'queue_name'], ['agent', call?.agent_name, 'agent_name'], ['phone', call?.origin_number, 'origin_number', 'destination_number'], ['phone', call?.destination_number, 'origin_number', 'destination_number']] as const) {

@@ -8,11 +8,13 @@ export interface InboxEvent {
   type: string;
   body: Record<string, unknown>;
   attempts: number;
+  /** The call that it brings, if it brings one: known also when the body is forgotten. */
+  about?: string;
 }
 
 type EventKey = Pick<InboxEvent, 'project' | 'source' | 'eventId'>;
 
-const toRow = ({ project, source, eventId, type, body }: Omit<InboxEvent, 'attempts'>) => ({ project, source, event_id: eventId, type, body: json(body) });
+const toRow = ({ project, source, eventId, type, body, about }: Omit<InboxEvent, 'attempts'>) => ({ project, source, event_id: eventId, type, body: json(body), about: about ?? null });
 
 /** Waits between tries to deliver an event: 1 s doubling up to 5 minutes. */
 const backOff = sql<Date>`now() + least(interval '5 minutes', interval '1 second' * power(2, least(attempts, 10)))`;
@@ -33,9 +35,9 @@ export const createInbox = (db: Database) => ({
   async receiveAll(events: Omit<InboxEvent, 'attempts'>[]): Promise<number> {
     if (events.length === 0) return 0;
     // One parameter, however many there are: an upload brings thousands, all or none.
-    const { rows } = await sql`insert into inbox (project, source, event_id, type, body)
-      select project, source, event_id, type, body from jsonb_to_recordset(${json(events.map(({ eventId, ...event }) => ({ ...event, event_id: eventId })))}::jsonb)
-        as event (project text, source text, event_id text, type text, body jsonb)
+    const { rows } = await sql`insert into inbox (project, source, event_id, type, body, about)
+      select project, source, event_id, type, body, about from jsonb_to_recordset(${json(events.map(({ eventId, ...event }) => ({ ...event, event_id: eventId })))}::jsonb)
+        as event (project text, source text, event_id text, type text, body jsonb, about text)
       on conflict do nothing returning event_id`.execute(db);
     return rows.length;
   },
@@ -52,9 +54,10 @@ export const createInbox = (db: Database) => ({
     return rows.map(({ event_id: eventId, ...row }) => ({ ...row, eventId }));
   },
 
-  /** Notes that an event was delivered. What it said is not needed any more, only that it came. */
+  /** Notes that an event was delivered. What it said is not needed any more, only that it came, and of which call; of one that is erased, not even that. */
   async delivered({ project, source, eventId }: EventKey): Promise<void> {
-    await db.updateTable('inbox').set({ delivered_at: sql`now()`, error: null, body: json({}) }).where('project', '=', project).where('source', '=', source).where('event_id', '=', eventId).execute();
+    const about = sql<string | null>`case when exists (select from erased_calls gone where gone.project = inbox.project and gone.call_hash = encode(sha256(convert_to(inbox.project || '/' || inbox.about, 'UTF8')), 'hex')) then null else about end`;
+    await db.updateTable('inbox').set({ delivered_at: sql`now()`, error: null, body: json({}), about }).where('project', '=', project).where('source', '=', source).where('event_id', '=', eventId).execute();
   },
 
   async failed({ project, source, eventId }: EventKey, error: string): Promise<void> {

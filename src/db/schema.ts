@@ -5,6 +5,7 @@ import type { Analysis, Sentiment, Verdict } from '../domain/analysis.ts';
 import type { Content } from '../domain/announcements.ts';
 import type { BulkOutcome, RulingKind } from '../domain/bulk.ts';
 import type { Attention, CallDetails, CallResult, CallState, Direction } from '../domain/call.ts';
+import type { Compared, GapReason, Tally, Verdict as DayVerdict } from '../domain/completeness.ts';
 import type { CostKind, PaidFor, Usage } from '../domain/cost.ts';
 import type { CrmResult } from '../domain/crm-rules.ts';
 import type { Wait } from '../domain/daily-limit.ts';
@@ -84,10 +85,14 @@ export interface Schema {
   warehouse_sinks: WarehouseSinksTable;
   warehouse_files: WarehouseFilesTable;
   tracking_events: TrackingEventsTable;
+  completeness_days: CompletenessDaysTable;
+  completeness_listed: CompletenessListedTable;
+  completeness_gaps: CompletenessGapsTable;
 }
 
 type Json<T extends object> = JSONColumnType<T, string, string>;
 type NullableJson<T extends object> = JSONColumnType<T | null, string | null | undefined, string | null>;
+type DefaultedJson<T extends object> = JSONColumnType<T, string | undefined, string>;
 type Timestamp = ColumnType<Date, Date | string, Date | string>;
 type NullableTimestamp = ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
 type DefaultedTimestamp = ColumnType<Date, Date | string | undefined, Date | string>;
@@ -628,6 +633,8 @@ export interface InboxTable {
   next_attempt_at: DefaultedTimestamp;
   delivered_at: NullableTimestamp;
   error: string | null;
+  /** The call that it brings, where it brings one. */
+  about: string | null;
 }
 
 export interface IdempotencyKeysTable {
@@ -717,6 +724,67 @@ export interface ErasedCallsTable {
   project: string;
   call_hash: string;
   erased_at: CreatedAt;
+}
+
+/** What a source lists of a day, held against what we have. */
+export interface CompletenessDaysTable {
+  project: string;
+  source: string;
+  /** As in 2026-11-20, of `time_zone`. */
+  day: string;
+  time_zone: string;
+  from_at: Timestamp;
+  to_at: Timestamp;
+  state: 'running' | 'done' | 'failed';
+  /** Of the comparison that runs, or ran last. */
+  token: string;
+  asked_by: string | null;
+  /** Whether it was ever due by itself: what was only asked for by hand says nothing of the days around it. */
+  by_timetable: Generated<boolean>;
+  started_at: DefaultedTimestamp;
+  /** When it was last compared to its end. */
+  checked_at: NullableTimestamp;
+  checks: Generated<number>;
+  error: string | null;
+  settled: Generated<boolean>;
+  listed: Generated<number>;
+  ours: Generated<number>;
+  processed: Generated<number>;
+  states: DefaultedJson<Tally<CallState>>;
+  gaps: DefaultedJson<Tally<GapReason>>;
+  not_listed: DefaultedJson<Tally<GapReason>>;
+  unexplained: Generated<number>;
+  taken_in: Generated<number>;
+}
+
+/** Which of the two sides a call was found on. */
+export type Side = 'listed' | 'ours';
+
+/** A call of a day that is being compared. */
+export interface CompletenessListedTable {
+  project: string;
+  source: string;
+  day: string;
+  /** Of one that was erased, the hash. */
+  call_id: string;
+  side: Side;
+  status: Compared['status'];
+  /** Whether we did not have it when it was first seen. */
+  missing: Generated<boolean>;
+  /** Why it could not be taken in. */
+  problem: string | null;
+  verdict: DayVerdict | null;
+  detail: string | null;
+}
+
+export interface CompletenessGapsTable {
+  project: string;
+  source: string;
+  day: string;
+  call_id: string;
+  side: Side;
+  reason: GapReason;
+  detail: string | null;
 }
 
 /** One wish to call one number, and what came of it. */

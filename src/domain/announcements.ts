@@ -1,10 +1,11 @@
 import type { Attention, CallDetails, CallVersion } from './call.ts';
+import type { DayCounts, DayKey } from './completeness.ts';
 import type { CrmResult } from './crm-rules.ts';
 import type { ExecutionReport } from './report.ts';
 import type { EffectiveAnalysis } from './review.ts';
 
 /** What people and programs outside are told of. Programs get all of it, people only what somebody asked to hear. */
-export const EVENTS = ['call.completed', 'call.corrected', 'call.low_score', 'call.needs_attention', 'run.completed'] as const;
+export const EVENTS = ['call.completed', 'call.corrected', 'call.low_score', 'call.needs_attention', 'run.completed', 'completeness.gap'] as const;
 export type AnnouncedEvent = (typeof EVENTS)[number];
 
 /** What somebody outside is told about a call or a run. */
@@ -117,6 +118,21 @@ export const runCompleted = (report: ExecutionReport): Content => {
       `Cost: $${(report.cost.totalMicroUsd / 1e6).toFixed(report.cost.totalMicroUsd < 1e6 ? 4 : 2)}`,
     ],
     facts: { ...report },
+  };
+};
+
+/** Calls of a day that nobody can explain, or that could not be taken in. */
+export const completenessGap = ({ project, source, day }: DayKey, counts: DayCounts): Content => {
+  const notTakenIn = counts.gaps.not_taken_in ?? 0;
+  return {
+    event: 'completeness.gap',
+    title: `${counts.unexplained + notTakenIn} calls of ${day} do not add up`,
+    lines: [
+      `${project}, ${source}: the source lists ${counts.listed} calls, ${counts.processed} of them were processed.`,
+      ...(counts.unexplained > 0 ? [`${counts.unexplained} that nothing explains.`] : []),
+      ...(notTakenIn > 0 ? [`${notTakenIn} that could not be taken in.`] : []),
+    ],
+    facts: { project, source, day, ...counts },
   };
 };
 

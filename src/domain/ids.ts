@@ -19,6 +19,9 @@ export const voiceLinesWorkflowId = (project: string): string => `voice-lines/${
 export const publicationWorkflowId = ({ project, callId }: CallKey): string => `publish/${project}/${callId}`;
 export const erasureWorkflowId = (project: string, erasureId: string): string => `erase/${project}/${erasureId}`;
 export const retentionWorkflowId = (project: string): string => `retention/${project}`;
+/** Days of a source that are compared; the check of those that are due has the name without a day, to which Temporal appends its time. */
+export const reconciliationWorkflowId = ({ project, source, day }: { project: string; source: string; day: string }): string => `completeness/${project}/${source}/${day}`;
+export const completenessScheduleId = (project: string, source: string): string => `completeness/${project}/${source}`;
 export const scheduleId = (project: string, source: string): string => `ingest/${project}/${source}`;
 
 /** @param bulkId a hash, made of nothing that is personal */

@@ -84,7 +84,26 @@ export const readTime = (text: string, timeZone?: string): number | { problem: s
   return timesOf(wanted, timeZone)[0] ?? { problem: `is a time that clocks in ${timeZone} skipped` };
 };
 
+/** The day that a zone's calendar shows at a time, as in 2026-11-20. */
+export const dayAt = (ms: number, timeZone: string): string => new Date(shownAt(ms, timeZone)).toISOString().slice(0, 10);
+
+/** The day that many days later. */
+export const addDays = (day: string, days: number): string => new Date(Date.parse(day) + days * DAY_MS).toISOString().slice(0, 10);
+
+/** A zone's day, epoch ms; `fromMs` inclusive, `toMs` exclusive. 23 to 25 hours long where clocks change. */
+export const boundsOfDay = (day: string, timeZone: string): { fromMs: number; toMs: number } => {
+  const noon = Date.parse(day) + DAY_MS / 2;
+  const inside = timesOf(noon, timeZone)[0] ?? noon;
+  return { fromMs: startOfDay(inside, timeZone), toMs: startOfDay(inside, timeZone, 1) };
+};
+
 const isDay = (year: number, month: number, day: number): boolean => {
   const date = new Date(Date.UTC(year, month - 1, day));
   return date.getUTCFullYear() === year && date.getUTCMonth() === month - 1 && date.getUTCDate() === day;
+};
+
+/** Whether a text names a day that there is, as in 2026-02-28. */
+export const isDayName = (text: string): boolean => {
+  const [, year, month, day] = /^(\d{4})-(\d{2})-(\d{2})$/.exec(text)?.map(Number) ?? [];
+  return year !== undefined && year >= 1970 && isDay(year, month!, day!);
 };

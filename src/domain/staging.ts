@@ -25,6 +25,9 @@ export interface StagingRule {
   samplePercent?: number | undefined;
 }
 
+/** What the reason of a call begins with that no rule lets in. */
+export const LEFT_OUT = 'Left out by';
+
 export interface StagingVerdict {
   act: StagingAct;
   /** Undefined when no rule fitted. */

@@ -4,6 +4,7 @@ export { deliverMessage } from './deliver-message.ts';
 export { ingestWindow } from './ingest-window.ts';
 export { outboundCall } from './outbound-call.ts';
 export { presetTest } from './preset-test.ts';
+export { checkDays, reconcileDay } from './reconcile-day.ts';
 export { rescore } from './rescore.ts';
 export { processCall } from './process-call.ts';
 export { publishCall } from './publish-call.ts';

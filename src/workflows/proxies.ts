@@ -11,6 +11,7 @@ import {
 } from '../domain/activities.ts';
 import type { BulkActivities } from '../domain/bulk.ts';
 import type { ErasureActivities } from '../domain/erasure.ts';
+import type { CompletenessActivities } from '../domain/completeness.ts';
 import type { Pace } from '../domain/messages.ts';
 import type { RescoreActivities } from '../domain/rescore.ts';
 import type { HandOverActivities, VoiceActivities } from '../domain/voice-work.ts';
@@ -93,6 +94,16 @@ export const ingestActivities = (pace: Pace): IngestActivities =>
   proxyActivities<IngestActivities>({
     taskQueue: queueName('workflows'),
     // A page of a thousand starts takes seconds; waiting for a run's calls is cut into pieces of ten minutes.
+    startToCloseTimeout: '15m',
+    scheduleToCloseTimeout: '2h',
+    heartbeatTimeout: pace.heartbeatTimeoutMs,
+    retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: pace.maxRetryMs, maximumAttempts: Math.max(pace.attempts, 10) },
+  });
+
+export const completenessActivities = (pace: Pace): CompletenessActivities =>
+  proxyActivities<CompletenessActivities>({
+    taskQueue: queueName('workflows'),
+    // As a window's pages; counting a day of a hundred thousand calls takes a minute.
     startToCloseTimeout: '15m',
     scheduleToCloseTimeout: '2h',
     heartbeatTimeout: pace.heartbeatTimeoutMs,

@@ -1,5 +1,5 @@
 import type { WorkflowHandle } from '@temporalio/client';
-import { bulkWorkflowId, callWorkflowId, erasureWorkflowId, ingestWorkflowId, messageWorkflowId, presetTestWorkflowId, publicationWorkflowId, rescoreWorkflowId, retentionWorkflowId, voiceCallWorkflowId, voiceLinesWorkflowId } from '../../src/domain/ids.ts';
+import { bulkWorkflowId, callWorkflowId, completenessScheduleId, erasureWorkflowId, ingestWorkflowId, messageWorkflowId, presetTestWorkflowId, publicationWorkflowId, reconciliationWorkflowId, rescoreWorkflowId, retentionWorkflowId, voiceCallWorkflowId, voiceLinesWorkflowId } from '../../src/domain/ids.ts';
 import { type Pace, VOICE_OBSERVED_SIGNAL, type VoicePace } from '../../src/domain/messages.ts';
 import { RESCORE_SIGNALS } from '../../src/domain/rescore.ts';
 import { VOICE_LINES_SIGNAL } from '../../src/domain/voice-lines.ts';
@@ -39,6 +39,8 @@ export const STARTS: Record<Workflow, (name: string) => { workflowId: string; in
   bulkRuling: (name) => ({ workflowId: bulkWorkflowId(project, name), input: { project, bulkId: name, ruling: 'approve', at: 'staging', by: 'ann', callIds: ['a', 'b'] } }),
   eraseCalls: (name) => ({ workflowId: erasureWorkflowId(project, name), input: { project, erasureId: name } }),
   applyRetention: () => ({ workflowId: retentionWorkflowId(project), input: { project } }),
+  reconcileDay: (name) => ({ workflowId: reconciliationWorkflowId({ project, source: 'webex', day: name }), input: { project, source: 'webex', day: '2026-11-20' } }),
+  checkDays: (name) => ({ workflowId: `${completenessScheduleId(project, 'webex')}-${name}`, input: { project, source: 'webex' } }),
   presetTest: (name) => ({ workflowId: presetTestWorkflowId(project, name), input: { project, testId: name } }),
   outboundCall: (name) => ({ workflowId: voiceCallWorkflowId({ project, voiceCallId: name }), input: { project, voiceCallId: name, voicePace: { secondLookMs: 50, firstLookUpMs: 200, maxLookUpMs: 400, patienceMs: 600_000 } } }),
   rescore: (name) => ({ workflowId: rescoreWorkflowId(project, name), input: { project, rescoreId: name } }),
@@ -219,6 +221,14 @@ export const shapes = (): Shape[] => [
   { name: 'bulk-broken-off', workflow: 'bulkRuling', input: {}, steps: stepsThat(['ruleOnCalls', finalFailure('CONFLICT')]), fails: true },
   { name: 'erasure-with-late-calls', workflow: 'eraseCalls', input: {}, steps: stepsThat(['eraseSome', { left: 1, late: [] }, { left: 0, late: [{ callId: 'a', keys: ['call-detail/a/recording.wav'] }] }]) },
   { name: 'retention-two-pages', workflow: 'applyRetention', input: {}, steps: stepsThat(['retainPage', true]) },
+  {
+    name: 'day-compared',
+    workflow: 'reconcileDay',
+    input: { pagesPerRun: 2 },
+    steps: stepsThat(['readDayPage', { next: { fromMs: 1, seen: ['a'] } }, {}], ['lookForUnlisted', { more: true }, { more: false }]),
+  },
+  { name: 'day-not-compared', workflow: 'reconcileDay', input: {}, steps: stepsThat(['readDayPage', finalFailure('AUTH_FAILED')]), fails: true },
+  { name: 'days-checked', workflow: 'checkDays', input: {}, steps: stepsThat(['dueDays', ['2026-11-18', '2026-11-19', '2026-11-20']], ['readDayPage', {}, finalFailure('AUTH_FAILED'), {}]) },
   { name: 'preset-tested', workflow: 'presetTest', input: {}, steps: scriptedSteps() },
   { name: 'preset-test-failed', workflow: 'presetTest', input: {}, steps: stepsThat(['runPresetTest', finalFailure('MODEL_REFUSED')]) },
   { name: 'rescore-with-a-failure', workflow: 'rescore', input: {}, steps: stepsThat(['nextRescoreCalls', [1, 2, 3, 4, 5], []], ['rescoreCall', finalFailure('MODEL_REFUSED')]) },

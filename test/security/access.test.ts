@@ -179,6 +179,10 @@ const ACCESS: Record<string, 'public' | 'signed_in' | 'project_viewer' | 'projec
   'get /v1/projects/:project/runs/:runId': 'project_viewer',
   'get /v1/projects/:project/runs/:runId/report': 'project_viewer',
   'get /v1/projects/:project/runs/:runId/log': 'project_viewer',
+  'get /v1/projects/:project/completeness': 'project_viewer',
+  'get /v1/projects/:project/completeness/:source/:day': 'project_viewer',
+  'get /v1/projects/:project/completeness/:source/:day/calls': 'project_viewer',
+  'post /v1/projects/:project/completeness/:source/:day/reconcile': 'project_admin',
   'get /v1/projects/:project/connectors': 'project_admin',
   'get /v1/projects/:project/connectors/:kind': 'project_admin',
   'put /v1/projects/:project/connectors/:kind': 'project_admin',
@@ -209,7 +213,7 @@ const VERDICTS: Record<(typeof ACCESS)[string], Record<string, 'in' | 401 | 403 
 };
 
 /** Somewhere that is not there: whoever is let in gets an error of the handler's, and nothing happens. */
-const NOWHERE: Record<string, string> = { project: 'default', callId: 'no-such-call', runId: 'no-such-run', presetId: 'no-such-preset', testId: 'no-such-test', rescoreId: 'no-such-run', messageId: 'no-such-message', effectKey: 'no-such-effect', userId: '00000000-0000-4000-8000-000000000000', tokenId: 'no-such-token', bulkId: 'none', erasureId: 'none', version: '1', hookId: 'no-such-hook', eventId: 'no-such-event', kind: 'webex', source: 'webex' };
+const NOWHERE: Record<string, string> = { project: 'default', callId: 'no-such-call', runId: 'no-such-run', presetId: 'no-such-preset', testId: 'no-such-test', rescoreId: 'no-such-run', messageId: 'no-such-message', effectKey: 'no-such-effect', userId: '00000000-0000-4000-8000-000000000000', tokenId: 'no-such-token', bulkId: 'none', erasureId: 'none', version: '1', hookId: 'no-such-hook', eventId: 'no-such-event', kind: 'webex', source: 'webex', day: '2026-01-01' };
 const TURNED_AWAY = /This needs|There is no project default that you belong to/;
 
 describe('who may use a route', () => {

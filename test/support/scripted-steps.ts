@@ -1,14 +1,15 @@
 import { ApplicationFailure } from '@temporalio/common';
 import type { Activities } from '../../src/activities/index.ts';
-import type { CrmActivities, DeskActivities, IngestActivities, LlmActivities, MessageActivities, PublicationActivities, RecordingActivities } from '../../src/domain/activities.ts';
+import { type CrmActivities, type DeskActivities, type IngestActivities, type LlmActivities, type MessageActivities, type PublicationActivities, QUEUES, type RecordingActivities } from '../../src/domain/activities.ts';
 import type { BulkActivities } from '../../src/domain/bulk.ts';
+import type { CompletenessActivities } from '../../src/domain/completeness.ts';
 import type { ErasureActivities } from '../../src/domain/erasure.ts';
 import type { PresetTestActivities } from '../../src/domain/preset-test.ts';
 import type { RescoreActivities } from '../../src/domain/rescore.ts';
 import type { VoiceLinesActivities } from '../../src/domain/voice-lines.ts';
 import type { HandOverActivities, VoiceActivities, VoiceStanding } from '../../src/domain/voice-work.ts';
 
-type Steps = RecordingActivities & LlmActivities & CrmActivities & DeskActivities & IngestActivities & MessageActivities & PublicationActivities & BulkActivities & ErasureActivities & PresetTestActivities & RescoreActivities & VoiceActivities & HandOverActivities & VoiceLinesActivities;
+type Steps = CompletenessActivities & RecordingActivities & LlmActivities & CrmActivities & DeskActivities & IngestActivities & MessageActivities & PublicationActivities & BulkActivities & ErasureActivities & PresetTestActivities & RescoreActivities & VoiceActivities & HandOverActivities & VoiceLinesActivities;
 export type StepName = keyof Steps;
 
 const COMPLETED: VoiceStanding = { state: 'completed', found: true, connected: true, handedOver: false };
@@ -39,6 +40,12 @@ export const scriptedSteps = () => {
     recordUnpublished: () => undefined,
     ruleOnCalls: () => undefined,
     endBulkRuling: () => undefined,
+    dueDays: () => [],
+    openDay: () => ({ token: 't', fromMs: 0, toMs: 1, listToMs: 1, watchedFromMs: 0 }),
+    readDayPage: () => ({}),
+    lookForUnlisted: () => ({ more: false }),
+    concludeDay: () => ({ listed: 0, ours: 0, processed: 0, states: {}, gaps: {}, notListed: {}, unexplained: 0, takenIn: 0 }),
+    failDay: () => undefined,
     eraseSome: () => ({ left: 0, late: [] }),
     eraseLate: () => undefined,
     certifyErasure: () => undefined,
@@ -69,7 +76,7 @@ export const scriptedSteps = () => {
     };
   const activities = Object.fromEntries(Object.keys(standard).map((name) => [name, step(name as StepName)])) as unknown as Steps;
   return {
-    activities: { workflows: activities, recordings: activities, llm: activities, crm: activities, messages: activities, voice: activities } as unknown as Activities,
+    activities: Object.fromEntries(QUEUES.map((queue) => [queue, activities])) as unknown as Activities,
     /** Uses these answers for the next calls of a step. An error is thrown. */
     script: (name: StepName, ...next: unknown[]): void => {
       answers.set(name, [...(answers.get(name) ?? []), ...next.map((value) => () => {

@@ -131,6 +131,7 @@ export const createAmoCrm = ({ session, guard, timeoutMs, pageSize = PAGE_SIZE, 
 
   return {
     name: 'amocrm',
+    listsBy: 'change',
 
     /** A page is what one list gives, and the beginning of the next when that was its end. Windows go by when a note was last changed: the API knows no other. */
     async listCalls({ fromMs, toMs, cursor, signal }: ListCalls): Promise<CallPage> {

@@ -10,6 +10,9 @@ export type { CallCursor } from '../../domain/window.ts';
 export interface CallSource {
   readonly name: string;
 
+  /** What its windows go by, where that is not the start of calls: when they were last changed. */
+  readonly listsBy?: 'change';
+
   /**
    * One page of the window's telephony calls, oldest first, open ones included.
    *

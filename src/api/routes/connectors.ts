@@ -75,7 +75,7 @@ export const connectorRoutes = (route: RouteTable, { connectors, credentials, ad
     },
     async ({ params: { project, kind }, body, principal }) => {
       // Read before the transaction begins: an embedded database has one connection.
-      const { minutesBack } = await projects.settings(project);
+      const { minutesBack, timeZone } = await projects.settings(project);
       let before: Connector | undefined;
       const saved = await connectors.save(
         project,
@@ -87,7 +87,7 @@ export const connectorRoutes = (route: RouteTable, { connectors, credentials, ad
           return { ...checked.kept, webhookSecret: kind === 'amocrm' ? checked.kept.secrets['AMOCRM_WEBHOOK_SECRET'] : undefined, by: principal.name };
         },
         async (connector) => {
-          if (POLLED.includes(kind)) await (await scheduleOf(project, kind, { connector, minutesBack })).apply().catch(asProblem);
+          if (POLLED.includes(kind)) await (await scheduleOf(project, kind, { connector, minutesBack, timeZone })).apply().catch(asProblem);
         },
       );
       // A token of the old address is of no use at the new one, and none of its business.
@@ -101,7 +101,7 @@ export const connectorRoutes = (route: RouteTable, { connectors, credentials, ad
     if (!connector) throw missing(project, kind);
     // One that the installation's settings put in its place goes on as those say.
     const follow = async (): Promise<void> => {
-      if (POLLED.includes(kind) && !isInstalled(project, kind)) await (await scheduleOf(project, kind, { connector, minutesBack: 1 })).remove();
+      if (POLLED.includes(kind) && !isInstalled(project, kind)) await (await scheduleOf(project, kind, { connector, minutesBack: 1, timeZone: 'UTC' })).remove();
     };
     await connectors.remove(project, kind, follow);
     if (POLLED.includes(kind) && isInstalled(project, kind)) await (await scheduleOf(project, kind)).apply();

@@ -14,7 +14,7 @@ const ViewShape = z.object({ settings: SettingsShape, /** Names of those that we
 export const settingsRoutes = (route: RouteTable, { presets, projects, budgetRelease, scheduleOf, log }: ApiDependencies): void => {
   const view = async (project: string): Promise<z.input<typeof ViewShape>> => ({ settings: await projects.settings(project), changed: Object.keys(await projects.storedSettings(project)).toSorted() });
 
-  /** How far windows reach back stands in the schedules, too: those that there are follow. */
+  /** How far windows reach back, and where the project's days begin, stands in the schedules, too: those that there are follow. */
   const reschedule = async (project: string): Promise<void> => {
     for (const source of POLLED) {
       try {
@@ -39,7 +39,7 @@ export const settingsRoutes = (route: RouteTable, { presets, projects, budgetRel
       if (body.dailyBudgetMicroUsd !== undefined || body.callBudgetMicroUsd !== undefined) {
         void budgetRelease.afterChange(project).catch((error: unknown) => log.warn({ project, error: messageOf(error) }, 'calls that waited for the budget were not let go on; the next sweep or window does'));
       }
-      if (body.minutesBack !== undefined) await reschedule(project);
+      if (body.minutesBack !== undefined || body.timeZone !== undefined) await reschedule(project);
       return view(project);
     },
   );

@@ -17,6 +17,7 @@ import * as voice from './0015-voice.ts';
 import * as tracking from './0016-tracking.ts';
 import * as voiceLines from './0020-voice-lines.ts';
 import * as warehouse from './0017-warehouse.ts';
+import * as completeness from './0019-completeness.ts';
 
 /** In order. A migration that has shipped is never edited; a change is a new one. */
 export const MIGRATIONS: Record<string, Migration> = {
@@ -38,4 +39,5 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0016-tracking': tracking,
   '0020-voice-lines': voiceLines,
   '0017-warehouse': warehouse,
+  '0019-completeness': completeness,
 };
