@@ -24,6 +24,7 @@ import { createReportActivities } from './activities/report.ts';
 import { createStoreScore } from './activities/stored-score.ts';
 import { createVoiceHandOver, type VoiceHandOver } from './activities/voice-hand-over.ts';
 import { createVoiceActivities } from './activities/voice.ts';
+import { createSourceRecords } from './activities/source-record.ts';
 import { createTranscriptionActivities } from './activities/transcription.ts';
 import { createVoiceLinesActivities } from './activities/voice-lines.ts';
 import { createFfmpegAudio } from './adapters/audio/ffmpeg.ts';
@@ -296,6 +297,7 @@ export const createActivities = ({ config, log, calls, runs, completeness, effec
     installation: { speech: speechChoice(config), diarization: diarizationChoice(config), model: modelChoice(config), acceptProviderTranscript: config.STT_ACCEPT_PROVIDER_TRANSCRIPT },
     guard,
   });
+  const records = createSourceRecords({ adaptersOf, calls, costs, given, providers });
   const audio = createFfmpegAudio(config.FFMPEG_PATH);
   const askModel = createAskModel({ costs, prices });
   const { rescoreCall, ...rescoreBooks } = createRescoreActivities({ calls, costs, objects, projects, rescores, providers, askModel, crmOf: async (project) => (await adaptersOf(project)).crm });
@@ -304,7 +306,7 @@ export const createActivities = ({ config, log, calls, runs, completeness, effec
   return {
     workflows: {
       ...createMetadataActivities({ calls, objects, catalog, projects }),
-      ...createDeskActivities({ calls, costs, runs, publishing, storeScore, log }),
+      ...createDeskActivities({ calls, costs, runs, publishing, storeScore, records, log }),
       ...createReviewPublishing({ calls, agreement, reviewPublications, storeScore, publishing }),
       ...createIngestActivities({ adaptersOf, calls, projects, runs, intake, release: budgetRelease, client: callsClient }),
       ...createCompletenessActivities({ adaptersOf, calls, completeness, projects, intake, client: callsClient, publishing, config }),
@@ -313,9 +315,9 @@ export const createActivities = ({ config, log, calls, runs, completeness, effec
       ...createErasureActivities({ calls, runs, effects, messages, given, erasures, presets, projects, objects, callNotesFor: async (project) => (await adaptersOf(project)).callNotes, client: erasuresClient }),
       ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), publishing, log }),
     },
-    recordings: createRecordingActivities({ adaptersOf, objects, calls, costs, given, projects, providers, config }),
+    recordings: createRecordingActivities({ adaptersOf, objects, calls, projects, records, config }),
     llm: {
-      ...createTranscriptionActivities({ calls, costs, objects, given, audio, providers, projects, prices }),
+      ...createTranscriptionActivities({ calls, costs, objects, given, records, audio, providers, projects, prices }),
       ...createAnalysisActivities({ calls, objects, projects, providers, askModel }),
       rescoreCall,
       ...createPresetTestActivities({ calls, costs, objects, audio, projects, presets, presetTests, providers, prices, askModel }),

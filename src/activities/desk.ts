@@ -7,6 +7,7 @@ import { isAftercallError } from '../domain/errors.ts';
 import type { Log } from '../telemetry/log.ts';
 import { signal } from './context.ts';
 import type { Publishing } from './publish.ts';
+import type { SourceRecords } from './source-record.ts';
 import type { StoreScore } from './stored-score.ts';
 
 interface Dependencies {
@@ -15,10 +16,11 @@ interface Dependencies {
   runs: Runs;
   publishing: Pick<Publishing, 'noteCall' | 'announceCall' | 'announceAttention'>;
   storeScore: StoreScore;
+  records: Pick<SourceRecords, 'chargeAgain'>;
   log: Pick<Log, 'warn'>;
 }
 
-export const createDeskActivities = ({ calls, costs, runs, publishing, storeScore, log }: Dependencies): Pick<DeskActivities, 'deliver' | 'recordState'> => ({
+export const createDeskActivities = ({ calls, costs, runs, publishing, storeScore, records, log }: Dependencies): Pick<DeskActivities, 'deliver' | 'recordState'> => ({
   /**
    * Brings the call's record up to date with its analysis, notes it in the CRM, closes the call and tells of it.
    *
@@ -29,6 +31,11 @@ export const createDeskActivities = ({ calls, costs, runs, publishing, storeScor
     await calls.beginStep(call, 'deliver');
     const version = await calls.getVersion(call);
     const analysis = await storeScore(call);
+    await records.chargeAgain(call).catch((error: unknown) => {
+      // What was known of it before stands; a bill holds nothing up.
+      if (!isAftercallError(error)) throw error;
+      log.warn({ project: call.project, callId: call.callId, code: error.code }, 'what a call cost could not be asked for again');
+    });
     await publishing.noteCall({ call, analysis, signal: signal() });
     await calls.keepResult(call, 'deliver', { deliveredAtMs: Date.now() });
     await costs.forgetAnswers(call);

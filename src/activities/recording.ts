@@ -4,46 +4,30 @@ import type { AdaptersOf } from '../adapters/connectors/of-project.ts';
 import type { CallSource, RecordingLink, RecordingStream } from '../adapters/sources/source.ts';
 import type { Config } from '../config.ts';
 import type { Calls } from '../db/calls.ts';
-import type { Costs } from '../db/costs.ts';
-import type { GivenCalls } from '../db/given-calls.ts';
 import type { Projects } from '../db/projects.ts';
 import type { StoredRecording } from '../db/schema.ts';
 import type { RecordingActivities } from '../domain/activities.ts';
-import type { CallKey, CallVersion } from '../domain/call.ts';
+import type { CallKey } from '../domain/call.ts';
 import type { RecordingOutcome } from '../domain/outcomes.ts';
 import { AftercallError, isAftercallError } from '../domain/errors.ts';
 import { type RecordingFormat, recordingKey } from '../domain/ids.ts';
 import { nextLook, sniff, SNIFF_BYTES, wavEnd } from '../domain/recording.ts';
 import { signal } from './context.ts';
-import type { ProvidersOf } from './providers.ts';
+import type { SourceRecords } from './source-record.ts';
 
 interface Dependencies {
   adaptersOf: AdaptersOf;
   objects: ObjectStore;
   calls: Calls;
-  costs: Pick<Costs, 'charge'>;
-  given: Pick<GivenCalls, 'keep' | 'find'>;
   projects: Projects;
-  providers: Pick<ProvidersOf, 'for'>;
+  records: Pick<SourceRecords, 'copy'>;
   config: Pick<Config, 'MAX_RECORDING_MB'>;
 }
 
 const CONTENT_TYPE: Record<RecordingFormat, string> = { wav: 'audio/wav', mp3: 'audio/mpeg' };
 
-export const createRecordingActivities = ({ adaptersOf, objects, calls, costs, given, projects, providers, config }: Dependencies): RecordingActivities => {
+export const createRecordingActivities = ({ adaptersOf, objects, calls, projects, records, config }: Dependencies): RecordingActivities => {
   const maxBytes = config.MAX_RECORDING_MB * 1024 * 1024;
-
-  /**
-   * Copies what the source has of the call besides its recording: what was said and what it cost.
-   *
-   * @returns whether there are words that the call's preset takes as its transcript
-   */
-  const copyRecord = async (source: CallSource, call: CallVersion): Promise<boolean> => {
-    const record = await source.findRecord?.(call.callId, signal());
-    if (record?.charge && record.charge.microUsd > 0) await costs.charge(call, { ...record.charge, provider: source.name });
-    if (record?.transcript && !(await given.find(call))?.transcript) await given.keep(call, { transcript: record.transcript });
-    return record?.transcript !== undefined && (await providers.for(call)).acceptsProviderTranscript;
-  };
 
   return {
     /**
@@ -76,7 +60,7 @@ export const createRecordingActivities = ({ adaptersOf, objects, calls, costs, g
       if (came?.audio?.key === recordingKey(call, came?.audio?.format ?? 'wav') && (await isThere(came.audio))) return keep({ ...came.audio, recordingId: call.callId, fileName: `${call.callId}.${came.audio.format}` });
       // What came with the call goes before what its source has.
       const source = came?.hasRecording ? handedIn : sources.get(details.source);
-      const hasWords = await copyRecord(source, call);
+      const hasWords = await records.copy(call);
       const link = await source.findRecording(call.callId, signal());
       if (!link) {
         if (came?.hasTranscript) return { state: 'not_needed' };

@@ -35,12 +35,11 @@ export const keepTranscript = async ({ calls, objects }: { calls: Calls; objects
 /**
  * What was said, where it came in writing with the call: nobody is paid to listen.
  *
- * @param accepts whether what the call's source wrote, instead of who handed the call in, is taken
- * @returns undefined for calls that did not bring a transcript, or not one that is taken
+ * @returns undefined for calls that did not bring a transcript
  */
-export const takeGivenTranscript = async ({ given, ...stores }: { calls: Calls; objects: ObjectStore; given: Pick<GivenCalls, 'find'> }, call: CallVersion, accepts: () => Promise<boolean>): Promise<Transcript | undefined> => {
+export const takeGivenTranscript = async ({ given, ...stores }: { calls: Calls; objects: ObjectStore; given: Pick<GivenCalls, 'find'> }, call: CallVersion): Promise<Transcript | undefined> => {
   const came = (await given.find(call))?.transcript;
-  if (!came || (came.by !== undefined && !(await accepts()))) return undefined;
+  if (!came) return undefined;
   const transcript = transcriptOf(call.callId, came);
   await keepTranscript(stores, call, transcript);
   return transcript;

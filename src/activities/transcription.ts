@@ -9,6 +9,7 @@ import type { Price } from '../domain/cost.ts';
 import { AftercallError } from '../domain/errors.ts';
 import { hearCall } from './hear-call.ts';
 import type { ProvidersOf } from './providers.ts';
+import type { SourceRecords } from './source-record.ts';
 import { keepTranscript, takeGivenTranscript } from './stored-transcript.ts';
 
 interface Dependencies {
@@ -19,11 +20,12 @@ interface Dependencies {
   providers: ProvidersOf;
   projects: Projects;
   given: Pick<GivenCalls, 'find'>;
+  records: Pick<SourceRecords, 'hasWords'>;
   prices: Price[];
 }
 
 export const createTranscriptionActivities = (dependencies: Dependencies): Pick<LlmActivities, 'transcribe'> => {
-  const { calls, objects, projects, providers } = dependencies;
+  const { calls, objects, projects, providers, records } = dependencies;
   return {
     /**
      * Turns a call's recording into a transcript with speakers, by the preset that the call goes by.
@@ -33,7 +35,8 @@ export const createTranscriptionActivities = (dependencies: Dependencies): Pick<
     async transcribe({ call }) {
       await calls.beginStep(call, 'transcription');
       const settings = await projects.settings(call.project);
-      const written = await takeGivenTranscript(dependencies, call, async () => (await providers.for(call)).acceptsProviderTranscript);
+      // Where the source writes down what was said, it may have been slower with that than with the recording.
+      const written = (await records.hasWords(call)) ? await takeGivenTranscript(dependencies, call) : undefined;
       if (written) return { state: 'transcribed', turns: written.turns.length, gradable: written.turns.length >= settings.minTurnsToGrade };
       if (!settings.transcribe) return { state: 'off' };
       const { recording } = await calls.getVersion(call);

@@ -233,6 +233,7 @@ describe('a long call through the transcription step', () => {
       costs: createCosts(db),
       objects,
       given: { find: async () => undefined },
+      records: { hasWords: async () => false },
       audio,
       providers: testProviders(db, config, { ...transcribers, create: () => ({ ...transcriber, limits: { ...transcriber.limits, ...limits } }) }),
       projects: createProjects(db),
