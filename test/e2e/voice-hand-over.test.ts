@@ -88,7 +88,7 @@ describe('an outbound call that was answered', () => {
     const call = await processed(voiceCall.callId!);
     expect([call.state, call.result, call.source, call.details.direction, call.details.destinationPhone]).toEqual(['completed', 'processed', 'retell', 'outbound', '+15550180']);
     const { analysis, crm, recording } = await system.wiring.calls.getVersion({ ...system.key(call.callId), version: 1 });
-    expect(analysis!.total_score_percent).toBeGreaterThan(50);
+    expect(analysis!.grading.total_score_percent).toBeGreaterThan(50);
     expect(crm).toMatchObject({ scenario: 'good_lead', action: 'create_lead' });
     expect(recording!.bytes).toBeGreaterThan(1_000_000);
     const transcript = await transcriptOf(call.callId);
