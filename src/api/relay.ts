@@ -14,8 +14,9 @@ export interface Relay {
  *
  * @param batch does some of it; true when there may be more. `stopped` says whether to begin anything new
  * @param failed told why a batch failed; it is tried again
+ * @param everyMs how often it looks by itself, 5 s by default; more often costs a query each time
  */
-export const startRelay = ({ batch, failed }: { batch: (stopped: () => boolean) => Promise<boolean>; failed: (error: unknown) => void }): Relay => {
+export const startRelay = ({ batch, failed, everyMs = EVERY_MS }: { batch: (stopped: () => boolean) => Promise<boolean>; failed: (error: unknown) => void; everyMs?: number }): Relay => {
   let stopped = false;
   let running: Promise<void> | undefined;
   let again = false;
@@ -36,7 +37,7 @@ export const startRelay = ({ batch, failed }: { batch: (stopped: () => boolean) 
         running = undefined;
       });
   };
-  const timer = setInterval(kick, EVERY_MS);
+  const timer = setInterval(kick, everyMs);
   timer.unref();
   kick();
 

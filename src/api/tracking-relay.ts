@@ -15,6 +15,8 @@ interface Dependencies {
 
 /** Events of one project that are on their way at once, each of another call. */
 const LANES = 10;
+/** Events are written by workers, which are other processes: nobody says that there is one. */
+const LOOK_EVERY_MS = 1_000;
 /** Half of the lease: a relay that is late says nothing about events that may be another's by now. */
 const TRY_MS = 30_000;
 /** When this many calls' events fail and none goes through, it is the sink, not the event. */
@@ -93,6 +95,7 @@ export const startTrackingRelay = ({ queue, sinkOf, log }: Dependencies): Relay 
       return false;
     },
     failed: (error) => log.warn({ error: messageOf(error) }, 'tracking events cannot be read'),
+    everyMs: LOOK_EVERY_MS,
   });
   return {
     kick: relay.kick,

@@ -11,6 +11,8 @@ import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
 import { append, createTracking, eraseTracking, type Tracking, trackingKey, type TrackingRow } from '../../src/db/tracking.ts';
 import { createTrackingQueue, type QueueOptions, type TrackingQueue } from '../../src/db/tracking-queue.ts';
 import { TRACKING_EVENTS, trackingEvent, type TrackingEventName } from '../../src/domain/tracking.ts';
+import type { Observation } from '../../src/domain/voice.ts';
+import { createVoiceCalls } from '../../src/db/voice-calls.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { complete } from '../support/config.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
@@ -96,6 +98,40 @@ describe('an event', () => {
     const entries = await ledgerOf(abt);
     expect(entries.map((entry) => [entry.kind, (entry['event'] as { event: string }).event, entry['inOrder']])).toEqual(TRACKING_EVENTS.map((name) => ['event_received', name, true]));
     expect(await eventOf('vc_1', COMPLETED)).toMatchObject({ state: 'delivered', attempts: 1, sink: 'http', receipt: { status: 204 }, failingSince: null, nextTryAt: null, keptBackBy: null, isBeingSent: false, tries: [{ outcome: 'delivered', sink: 'http' }] });
+  });
+});
+
+describe('what voice calls tell', () => {
+  const seen = { providerCallId: 'call_1', direction: 'outbound', agentId: 'agent_1' } as const;
+  const observed = async (voiceCallId: string, ...observations: Observation[]): Promise<void> => {
+    const voiceCalls = createVoiceCalls({ db, tracking: { append } });
+    const key = { project: 'default', voiceCallId };
+    await voiceCalls.enqueue({ ...key, requestedBy: 'test', request: { from: '+15550100100', to: '+6560000123', variables: { name: 'canary' }, metadata: { customer: 'c-17' }, priority: 3 } });
+    await voiceCalls.beginDial(key);
+    for (const observation of observations) await voiceCalls.applyObservation(key, { ...observation, call: { ...observation.call, providerCallId: `call_of_${voiceCallId}` } });
+  };
+
+  it('is taken by a strict receiver, in whatever order it was learned', async () => {
+    const at = Date.now();
+    const dial: Observation = { by: 'dial', atMs: at, call: { ...seen, status: 'registered' } };
+    const started: Observation = { by: 'call_started', atMs: at + 10, call: { ...seen, status: 'ongoing', startedAtMs: at + 5 } };
+    const ended: Observation = { by: 'call_ended', atMs: at + 900, call: { ...seen, status: 'ended', startedAtMs: at + 5, endedAtMs: at + 805, durationMs: 800, disconnectionReason: 'agent_hangup' } };
+    const analysed: Observation = { by: 'call_analyzed', atMs: at + 950, call: { ...ended.call, analysis: { successful: false, sentiment: 'Neutral' }, costCents: 3.25 } };
+    const busy: Observation = { by: 'call_analyzed', atMs: at + 950, call: { ...seen, status: 'not_connected', endedAtMs: at + 500, disconnectionReason: 'dial_busy', analysis: {} } };
+    await observed('vc_straight', dial, started, ended, analysed);
+    await observed('vc_backwards', analysed, ended, started, dial);
+    await observed('vc_busy', dial, busy);
+    relay();
+    await until('all are delivered', allDelivered());
+    expect(await ledgerOf(abt, 'event_refused')).toEqual([]);
+    expect([await received('vc_straight'), await received('vc_backwards'), await received('vc_busy')]).toEqual([[...TRACKING_EVENTS], [...TRACKING_EVENTS], [INITIATED, COMPLETED]]);
+    const { properties: straight } = await eventOf('vc_straight', COMPLETED);
+    const { properties: backwards } = await eventOf('vc_backwards', COMPLETED);
+    expect(straight).toMatchObject({ to: '+6560000123', metadata: { customer: 'c-17' }, connected: true, outcome: 'connected', durationMs: 800, successful: false, costCents: 3.25 });
+    expect({ ...backwards, voiceCallId: '', providerCallId: '' }).toEqual({ ...straight, voiceCallId: '', providerCallId: '' });
+    expect((await eventOf('vc_busy', COMPLETED)).properties).toMatchObject({ connected: false, outcome: 'busy', startedAt: null, durationMs: null });
+    // What was filled into the prompt is nobody else's.
+    expect(JSON.stringify(await ledgerOf(abt))).not.toContain('canary');
   });
 });
 
@@ -270,11 +306,11 @@ describe('a project', () => {
 
   it('without a sink has its events kept, and sent by a replay once there is one', async () => {
     for (const call of ['vc_1', 'vc_2', 'vc_3']) await appendAll(db, call);
-    let sink: TrackingSink | undefined;
-    relay(FAST, () => sink);
+    const connected: { sink?: TrackingSink } = {};
+    relay(FAST, () => connected.sink);
     await until('all are settled', async () => (await tracking.summary('default')).counts.skipped === 9);
     expect(await eventOf('vc_1', COMPLETED)).toMatchObject({ settledBy: null, attempts: 0, tries: [{ reason: 'The project has no sink for tracking events.' }] });
-    sink = httpSink();
+    connected.sink = httpSink();
     const first = await tracking.replayMany('default', { state: 'skipped' }, { limit: 4 });
     expect(first).toEqual({ replayed: 4, last: expect.any(Number) });
     const second = await tracking.replayMany('default', { state: 'skipped' }, { limit: 100, after: first.last! });

@@ -100,4 +100,13 @@ describe('the schema of tracking events', () => {
     }
     expect(undescribed).toEqual([]);
   });
+
+  it('is the one that the documentation tells of', () => {
+    const text = readFileSync(new URL('../../docs/tracking.md', import.meta.url), 'utf8');
+    const [example] = /```json\n([\s\S]*?)```/.exec(text)!.slice(1);
+    const { id: _id, ...event } = JSON.parse(example!) as TrackingEnvelope;
+    expect(TrackingEnvelopeSchema.safeParse({ ...event, id: '0'.repeat(64) }).error).toBeUndefined();
+    const table = text.split('| property |')[1]!.split('\n\n')[0]!;
+    expect(new Set([...table.matchAll(/^\| (`\w+`(?:, `\w+`)*) \|/gm)].flatMap(([, names]) => names!.replaceAll('`', '').split(', ')))).toEqual(new Set(Object.keys(event.properties)));
+  });
 });
