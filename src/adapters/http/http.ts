@@ -234,7 +234,7 @@ const NOT_TRUSTED = /^UND_ERR_CONNECT_TIMEOUT$|^ERR_TLS_CERT|CERT_|SELF_SIGNED|^
 const neverConnected = (error: unknown): boolean => {
   if (error instanceof NotConnected) return true;
   // What is behind "fetch failed"; where several addresses were tried, one error for each.
-  const cause = (error instanceof Error ? error.cause : undefined) as SocketError | undefined;
+  const { cause } = (error ?? {}) as { cause?: SocketError };
   return [cause, ...(cause?.errors ?? [])].some((each) => each?.syscall === 'connect' || each?.syscall === 'getaddrinfo' || NOT_TRUSTED.test(each?.code ?? ''));
 };
 
