@@ -18,16 +18,17 @@ const KEY = 'npm-start-shows-one-call';
 const EVERY_MS = 250;
 /** Long for a call of seconds, on a machine that has other things to do. */
 const PATIENCE_MS = 120_000;
+/** Of the voice call, when there is no recording to go on with. */
+const NOTHING_FOLLOWS = ['not_connected', 'cancelled', 'failed', 'needs_attention'];
+/** Of the call that its recording is processed as. */
 const ENDED = ['completed', 'rejected', 'given_up', 'cancelled', 'failed', 'needs_attention', 'awaiting_approval'];
 
 interface VoiceCallView {
   voiceCallId: string;
   state: string;
   outcome: string | null;
-  durationMs: number | null;
   callId: string | null;
   reason: string | null;
-  links: { report: string | null };
 }
 
 /**
@@ -52,11 +53,12 @@ export const showOutboundCall = async ({ api, wiring }: Pick<App, 'api' | 'wirin
   const { voiceCallId } = await read<{ voiceCallId: string }>('/voice-calls', { method: 'POST', headers: { 'idempotency-key': KEY }, body: JSON.stringify(ASKED_FOR) });
   for (const untilMs = Date.now() + PATIENCE_MS; ; await sleep(EVERY_MS, undefined, { signal })) {
     const call = await read<VoiceCallView>(`/voice-calls/${voiceCallId}`);
-    show([call.state.replaceAll('_', ' '), call.outcome?.replaceAll('_', ' '), call.durationMs === null ? undefined : `${Math.round(call.durationMs / 1_000)} s`, call.callId === null ? call.reason : undefined].filter(Boolean).join(', '));
-    if (['not_connected', 'cancelled', 'failed', 'needs_attention'].includes(call.state)) return undefined;
-    if (call.callId !== null && call.state === 'completed') {
+    if (call.callId === null || call.state !== 'completed') {
+      show([call.state.replaceAll('_', ' '), call.outcome?.replaceAll('_', ' '), call.reason].filter(Boolean).join(', '));
+      if (NOTHING_FOLLOWS.includes(call.state)) return undefined;
+    } else {
       const { state, scorePercent } = await read<{ state: string; scorePercent: number | null }>(`/calls/${call.callId}`);
-      show(`${state === 'completed' ? 'processed' : state.replaceAll('_', ' ')}${scorePercent === null ? '' : `, score ${scorePercent}`}`);
+      show(`over, recording and transcript ${state === 'completed' ? 'processed' : `are ${state.replaceAll('_', ' ')}`}${scorePercent === null ? '' : `, score ${scorePercent}`}`);
       if (ENDED.includes(state)) return wiring.reportLinks.make({ project: DEFAULT_PROJECT, callId: call.callId }).url;
     }
     if (Date.now() > untilMs) {

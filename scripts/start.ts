@@ -220,7 +220,7 @@ const span = (ms: number): string => (ms < 2 * DAY_MS ? `${Math.round(ms / 360_0
 const SHOWN_REPORTS = 3;
 
 const showReports = async ({ wiring: { calls, reportLinks } }: App, placed?: string): Promise<void> => {
-  const graded = (await calls.list({ project: DEFAULT_PROJECT, states: ['completed'] }, { limit: 50 })).filter(({ result }) => result === 'processed').slice(0, SHOWN_REPORTS);
+  const graded = (await calls.list({ project: DEFAULT_PROJECT, states: ['completed'] }, { limit: 50 })).filter(({ result, callId }) => result === 'processed' && !placed?.includes(`/${callId}?`)).slice(0, SHOWN_REPORTS);
   const links = graded.map((call) => reportLinks.make(call).url);
   if (placed !== undefined) links.push(`${placed}  (the outbound call)`);
   if (links.length > 0) process.stdout.write(`\nReports\n${links.map((link) => `  ${link}`).join('\n')}\n`);

@@ -171,6 +171,18 @@ describe('npm start that stays up', () => {
     expect(program.stdout()).toMatch(new RegExp(`skipped, already processed +│ +${FINISHED} `));
   });
 
+  it('shows one outbound call from its request to its report', async () => {
+    expect(program.stderr()).toMatch(/^outbound call: queued$/m);
+    expect(program.stderr()).toMatch(/^outbound call: over, recording and transcript processed, score \d+$/m);
+    const report = /^ {2}(\S+) {2}\(the outbound call\)$/m.exec(program.stdout())![1]!;
+    expect(await (await fetch(report)).text()).toContain('Scorecard');
+    const { voiceCalls } = (await api('/v1/projects/default/voice-calls')) as { voiceCalls: { state: string; outcome: string; callId: string }[] };
+    expect(voiceCalls).toEqual([expect.objectContaining({ state: 'completed', outcome: 'connected' })]);
+    expect(report).toContain(`/calls/default/${voiceCalls[0]!.callId}?`);
+    const told = (await ledger('abt')).map(({ event }) => (event as { event: string }).event);
+    expect(told).toEqual(['Voice call initiated', 'Call started', 'Call completed']);
+  });
+
   it('answers at every place that it names', async () => {
     expect(await answers(place('API and its pages'))).toBe(true);
     expect(await answers(new URL('/healthz', place('API and its pages')).href)).toBe(true);
@@ -199,7 +211,8 @@ describe('npm start that stays up', () => {
       if (left === 0) throw new Error(`The call that came after was not processed:\n${program.stderr()}`);
       await sleep(100);
     }
-    expect((await ledger('salesforce')).filter(({ kind }) => kind === 'lead_created')).toHaveLength(2);
+    // Of the window that was cut off, the outbound call, and this one.
+    expect((await ledger('salesforce')).filter(({ kind }) => kind === 'lead_created')).toHaveLength(3);
   });
 
   it('ends with 0 on Ctrl-C and leaves no child', async () => {
