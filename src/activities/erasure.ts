@@ -15,7 +15,7 @@ import type { CallKey } from '../domain/call.ts';
 import type { ErasureActivities, LateCall, Places } from '../domain/erasure.ts';
 import { isAftercallError } from '../domain/errors.ts';
 import { draftOf } from '../domain/preset-test.ts';
-import { analysisKey, callWorkflowId, crmMarkerKey, erasureKey, lateErasureKey, messageWorkflowId, metadataKey, presetTestWorkflowId, publicationWorkflowId, recordingKey, rescoreWorkflowId, transcriptKey, transcriptVersionKey } from '../domain/ids.ts';
+import { analysisKey, callWorkflowId, crmMarkerKey, erasureKey, lateErasureKey, messageWorkflowId, metadataKey, presetTestWorkflowId, publicationWorkflowId, recordingKey, rescoreWorkflowId, transcriptKey, transcriptVersionKey, voiceCallWorkflowId } from '../domain/ids.ts';
 import type { CallNotesFor } from './call-note.ts';
 import { signal } from './context.ts';
 
@@ -132,6 +132,7 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
       publicationWorkflowId(key),
       ...own.flatMap(({ id, round }) => Array.from({ length: round }, (_, index) => messageWorkflowId({ project, messageId: id, round: index + 1 }))),
       ...trials.presetTests.map((id) => presetTestWorkflowId(project, id)),
+      ...(await erasures.voiceCallsOf(key)).map((voiceCallId) => voiceCallWorkflowId({ project, voiceCallId })),
     ];
     const keys = [...new Set([...(await keysOf(key)), ...(moreKeys ?? [])])];
     // A shadow run goes on with its other calls; this one's grading may be under way.

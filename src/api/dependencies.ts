@@ -69,7 +69,7 @@ export interface ApiDependencies {
   budgetRelease: Pick<BudgetRelease, 'afterChange'>;
   bulkRulings: Pick<BulkRulings, 'get'>;
   bulkClient: BulkClient;
-  erasures: Pick<Erasures, 'get' | 'list' | 'count' | 'callsOf'>;
+  erasures: Pick<Erasures, 'get' | 'list' | 'count' | 'callsOf' | 'voiceCallsOf'>;
   erasuresClient: Pick<ErasuresClient, 'erase' | 'subjectOf'>;
   voiceCalls: VoiceCalls;
   voiceCallsClient: Pick<VoiceCallsClient, 'stop' | 'resolve'>;

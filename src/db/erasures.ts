@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
-import { type Selectable, sql } from 'kysely';
+import { type Selectable, sql, type Transaction } from 'kysely';
 import type { CallKey } from '../domain/call.ts';
 import type { Certificate, ErasureKind, Places } from '../domain/erasure.ts';
 import { AftercallError } from '../domain/errors.ts';
 import type { ReviewAct } from '../domain/review.ts';
 import { rescoreHasEnded, type RescoreState } from '../domain/rescore.ts';
 import { type Database, json } from './database.ts';
-import type { ErasuresTable } from './schema.ts';
+import type { ErasuresTable, Schema } from './schema.ts';
 import { eraseTracking } from './tracking.ts';
 
 /** A call as later polls are told from it. */
@@ -14,6 +14,11 @@ export const callHash = ({ project, callId }: CallKey): string => createHash('sh
 
 /** Tables that say that something was erased, and the log that nothing is taken out of. */
 const STAY = ['erased_calls', 'erasures', 'audit_log'];
+/** Calls that were placed for us and that nobody answered are no one of `calls`: they are erased by their own ID. */
+const voiceCallsOf = async (on: Database | Transaction<Schema>, project: string, callIds: readonly string[]): Promise<string[]> => {
+  const { rows } = await sql<{ id: string }>`select id from voice_calls where project = ${project} and (call_id = any(${sql.val([...callIds])}::text[]) or id = any(${sql.val([...callIds])}::text[]))`.execute(on);
+  return rows.map(({ id }) => id);
+};
 /** Last, and in this order: the others refer to them. */
 const LAST = ['call_versions', 'calls'];
 
@@ -49,15 +54,17 @@ export const createErasures = (db: Database) => {
       return rows.map((row) => row.call_id);
     },
 
-    /** Rows that name a call, by table. */
+    /** Rows about some calls, by table. */
     async count(project: string, callIds: readonly string[]): Promise<Places> {
       const places: Places = {};
       for (const table of await tables()) {
         const { rows } = await sql<{ rows: number }>`select count(*)::int as rows from ${sql.table(table)} where project = ${project} and call_id = any(${sql.val([...callIds])}::text[])`.execute(db);
         if (table !== 'erasure_calls' && rows[0]!.rows > 0) places[table] = rows[0]!.rows;
       }
-      const { rows } = await sql<{ rows: number }>`select count(*)::int as rows from tracking_events where project = ${project} and subject in (select id from voice_calls where project = ${project} and call_id = any(${sql.val([...callIds])}::text[]))`.execute(db);
+      const voiceCalls = await voiceCallsOf(db, project, callIds);
+      const { rows } = await sql<{ rows: number }>`select count(*)::int as rows from tracking_events where project = ${project} and subject = any(${sql.val(voiceCalls)}::text[])`.execute(db);
       if (rows[0]!.rows > 0) places['tracking_events'] = rows[0]!.rows;
+      if (voiceCalls.length > 0) places['voice_calls'] = voiceCalls.length;
       return places;
     },
 
@@ -94,9 +101,10 @@ export const createErasures = (db: Database) => {
           const { numAffectedRows = 0n } = await query;
           if (numAffectedRows > 0n && table !== 'erasure_calls') places[table] = (places[table] ?? 0) + Number(numAffectedRows);
         };
-        const voiceCalls = await tx.selectFrom('voice_calls').select('id').where('project', '=', project).where('call_id', '=', callId).execute();
-        const told = await eraseTracking(tx, project, voiceCalls.map((voiceCall) => voiceCall.id));
+        const voiceCalls = await voiceCallsOf(tx, project, [callId]);
+        const told = await eraseTracking(tx, project, voiceCalls);
         if (told.removed > 0) places['tracking_events'] = told.removed;
+        await remove('voice_calls', sql`delete from voice_calls where project = ${project} and id = any(${sql.val(voiceCalls)}::text[])`.execute(tx));
         for (const table of named) await remove(table, sql`delete from ${sql.table(table)} where project = ${project} and call_id = ${callId}`.execute(tx));
         await remove('run_tasks', sql`delete from run_tasks where call_id = ${callId} and split_part(run_id, '.', 1) = ${project}`.execute(tx));
         await remove('run_log', sql`delete from run_log where fields ->> 'callId' = ${callId} and split_part(run_id, '.', 1) = ${project}`.execute(tx));
@@ -141,15 +149,21 @@ export const createErasures = (db: Database) => {
       const rows = await sql<{ call_id: string }>`
         -- Some sources write 00 for the plus sign.
         select call_id from calls where project = ${project} and origin_number in (${digits}, ${`00${digits}`})
-        union select call_id from calls where project = ${project} and destination_number in (${digits}, ${`00${digits}`}) limit ${limit}`.execute(db);
+        union select call_id from calls where project = ${project} and destination_number in (${digits}, ${`00${digits}`})
+        union select coalesce(call_id, id) from voice_calls where project = ${project} and (to_number = ${`+${digits}`} or from_number = ${`+${digits}`}) limit ${limit}`.execute(db);
       return rows.rows.map((row) => row.call_id);
     },
 
-    /** Ended calls that started before a time. */
+    /** Ended calls that started before a time; and those that were placed for us, came to an end before it and were no call. */
     async callsBefore(project: string, before: Date, limit: number): Promise<string[]> {
       const rows = await db.selectFrom('calls').select('call_id').where('project', '=', project).where('started_at', '<', before).where('ended_at', 'is not', null).orderBy('started_at').limit(limit).execute();
-      return rows.map((row) => row.call_id);
+      if (rows.length > 0) return rows.map((row) => row.call_id);
+      const unanswered = await db.selectFrom('voice_calls').select('id').where('project', '=', project).where('settled_at', '<', before).where('call_id', 'is', null).orderBy('settled_at').limit(limit).execute();
+      return unanswered.map(({ id }) => id);
     },
+
+    /** The voice calls that belong to a call, or are what an ID stands for. */
+    voiceCallsOf: ({ project, callId }: CallKey): Promise<string[]> => voiceCallsOf(db, project, [callId]),
 
     /** Versions from before a time that still have a recording, or a transcript. */
     async versionsBefore(project: string, what: 'recording' | 'transcript', before: Date, limit: number): Promise<{ callId: string; version: number }[]> {

@@ -221,4 +221,19 @@ describe('erasing a call', () => {
     expect(await ask('GET', `/v1/projects/default/erasures/${erasureId}`)).toMatchObject({ erased: { tracking_events: 3 }, notErased: { 'tracking events that were sent': 3 } });
     expect((await list('?voiceCallId=vc_erased')).events).toEqual([]);
   }, 120_000);
+
+  it('by number finds those that nobody answered, too', async () => {
+    const { db } = system.wiring;
+    const request = { from: '+15550100100', to: '+6560000777', variables: { name: 'somebody' }, metadata: {}, priority: 3 };
+    await db.insertInto('voice_calls').values({ project: 'default', id: 'vc_unanswered', state: 'not_connected', priority: 3, from_number: request.from, to_number: request.to, request: JSON.stringify(request), requested_by: 'test' }).execute();
+    await appendAll(db, 'vc_unanswered', { names: [INITIATED, COMPLETED] });
+    await until('it is told', isGone('vc_unanswered'));
+    const plan = await ask<{ calls: number; rows: Record<string, number>; confirm: string }>('POST', '/v1/projects/default/erasures', { phone: '+65 6000 0777', dryRun: true });
+    expect(plan).toMatchObject({ calls: 1, rows: { tracking_events: 2, voice_calls: 1 } });
+    const { erasureId } = await ask<{ erasureId: string }>('POST', '/v1/projects/default/erasures', { phone: '+65 6000 0777', confirm: plan.confirm });
+    await until('it is erased', async () => (await ask<Certificate>('GET', `/v1/projects/default/erasures/${erasureId}`)).endedAt !== null);
+    expect(await ask('GET', `/v1/projects/default/erasures/${erasureId}`)).toMatchObject({ erased: { tracking_events: 2, voice_calls: 1 }, notErased: { 'tracking events that were sent': 2 } });
+    expect(JSON.stringify([await db.selectFrom('voice_calls').selectAll().execute(), await db.selectFrom('tracking_events').selectAll().execute()])).not.toContain('60000777');
+    expect((await ask('POST', '/v1/projects/default/erasures', { callId: 'vc_unanswered', dryRun: true })).status).toBe(404);
+  }, 60_000);
 });
