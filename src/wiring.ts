@@ -87,6 +87,7 @@ import { append, createTracking, type Tracking } from './db/tracking.ts';
 import { createTrackingQueue, type TrackingQueue } from './db/tracking-queue.ts';
 import { createUsers } from './db/users.ts';
 import { createVoiceCalls, type VoiceCalls } from './db/voice-calls.ts';
+import { createVoiceBatches, type VoiceBatches } from './db/voice-batches.ts';
 import { createVoiceLines, type VoiceLines } from './db/voice-lines.ts';
 import { DEFAULT_PROJECT } from './domain/ids.ts';
 import { loadPrices } from './prices.ts';
@@ -145,6 +146,7 @@ export interface Wiring {
   budgetRelease: BudgetRelease;
   voiceCalls: VoiceCalls;
   voiceLines: VoiceLines;
+  voiceBatches: VoiceBatches;
   voiceLinesClient: VoiceLinesClient;
   voiceCallsClient: VoiceCallsClient;
   tracking: Tracking;
@@ -179,6 +181,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
     const pace = paceOf(config);
     const presetTests = createPresetTests(db);
     const rescores = createRescores(db);
+    const voiceLines = createVoiceLines(db);
     const callsClient = createCallsClient({ client: temporal, calls, pace });
     const costs = createCosts(db, projects.settings);
     const bulkRulings = createBulkRulings(db);
@@ -256,8 +259,9 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       intake,
       voiceCalls,
       voiceHandOver: createVoiceHandOver({ intake, voiceCalls, adaptersOf }),
-      voiceLines: createVoiceLines(db),
-      voiceLinesClient: createVoiceLinesClient({ client: temporal, pace, voicePace: voicePaceOf(config) }),
+      voiceLines,
+      voiceBatches: createVoiceBatches(db),
+      voiceLinesClient: createVoiceLinesClient({ client: temporal, voiceLines, pace, voicePace: voicePaceOf(config) }),
       voiceCallsClient: createVoiceCallsClient({ client: temporal, voiceCalls, pace, voicePace: voicePaceOf(config), log }),
       tracking: createTracking(db),
       trackingQueue: createTrackingQueue(db, { patienceMs: config.TRACKING_PATIENCE }),
@@ -326,7 +330,7 @@ export const createActivities = ({ config, log, calls, runs, completeness, effec
     messages: createMessageActivities({ messages, notifiers, targetsOf, log }),
     voice: {
       ...createVoiceLinesActivities({ adaptersOf, projects, voiceLines, client: voiceLinesClient, log }),
-      ...createVoiceActivities({ voiceCalls, handOver: voiceHandOver, adaptersOf, pace: paceOf(config), kickLines: voiceLinesClient.wake, log }),
+      ...createVoiceActivities({ voiceCalls, handOver: voiceHandOver, adaptersOf, pace: paceOf(config), kickLines: voiceLinesClient.wakeIfWaiting, log }),
     },
   };
 };

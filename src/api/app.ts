@@ -34,6 +34,7 @@ import { settingsRoutes } from './routes/settings.ts';
 import { shownPath } from './shown-path.ts';
 import { voiceCallRoutes } from './routes/voice-calls.ts';
 import { versionRoutes } from './routes/versions.ts';
+import { voiceBatchRoutes } from './routes/voice-batches.ts';
 import { hookRouter } from './hook-webhook.ts';
 import { uploadRoutes } from './routes/uploads.ts';
 import { isUnderWay } from './uploads/bodies.ts';
@@ -108,6 +109,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   presetRoutes(routes, dependencies);
   rescoreRoutes(routes, dependencies);
   voiceCallRoutes(routes, dependencies);
+  voiceBatchRoutes(routes, dependencies);
   runRoutes(routes, dependencies);
   completenessRoutes(routes, dependencies);
   messageRoutes(routes, dependencies);

@@ -37,6 +37,8 @@ import type { Rescores } from '../db/rescores.ts';
 import type { Presets } from '../db/presets.ts';
 import type { Projects } from '../db/projects.ts';
 import type { Quality } from '../db/quality.ts';
+import type { VoiceBatches } from '../db/voice-batches.ts';
+import type { VoiceLines } from '../db/voice-lines.ts';
 import type { Runs } from '../db/runs.ts';
 import type { Tracking } from '../db/tracking.ts';
 import type { VoiceCalls } from '../db/voice-calls.ts';
@@ -79,6 +81,8 @@ export interface ApiDependencies {
   presetsClient: PresetsClient;
   rescores: Rescores;
   rescoresClient: RescoresClient;
+  voiceBatches: VoiceBatches;
+  voiceLines: Pick<VoiceLines, 'view'>;
   guard: Guard;
   prices: PriceView;
   accounts: Accounts;
@@ -102,4 +106,6 @@ export interface ApiDependencies {
   kickTracking: () => void;
   /** The same for what has been reviewed. */
   kickPublications: () => void;
+  /** The same for a project's queue of voice calls. */
+  kickVoiceLines: (project: string) => void;
 }

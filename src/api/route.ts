@@ -27,6 +27,8 @@ export interface RouteSpec<P extends z.ZodObject, Q extends z.ZodObject, B exten
   location?: (answer: unknown) => string;
   /** Changes something: needs an Idempotency-Key, and answers a repeat with the first answer. */
   action?: true;
+  /** Needs an Idempotency-Key that the handler itself tells repeats by: what it is sent is too much to be compared by the answer's table. */
+  keyed?: true;
 }
 
 /** What the audit log keeps of a request that changes something. Written before it is carried out. */
@@ -88,6 +90,12 @@ export const actorOf = (principal: Principal, given: string | undefined): string
 
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{8,128}$/;
 
+const idempotencyKeyOf = (request: Request): string => {
+  const key = request.get('idempotency-key') ?? '';
+  if (!IDEMPOTENCY_KEY.test(key)) throw new HttpProblem(400, 'An action needs an Idempotency-Key header of 8 to 128 visible characters, so that a repeat does nothing twice.');
+  return key;
+};
+
 export type RouteTable = ReturnType<typeof createRouteTable>;
 
 /** Collects routes into a router and into an OpenAPI document from the same schemas. */
@@ -141,7 +149,7 @@ export const createRouteTable = ({ authenticate, idempotency, audit }: RouteTabl
       request: {
         params,
         query,
-        ...(spec.action ? { headers: z.object({ 'idempotency-key': z.string().regex(IDEMPOTENCY_KEY) }) } : {}),
+        ...(spec.action || spec.keyed ? { headers: z.object({ 'idempotency-key': z.string().regex(IDEMPOTENCY_KEY) }) } : {}),
         ...(spec.body ? { body: { required: true, content: { 'application/json': { schema: spec.body } } } } : {}),
         ...(spec.streams ? { body: { required: true, content: Object.fromEntries(spec.streams.map((type) => [type, { schema: z.string() }])) } } : {}),
       },
@@ -168,7 +176,7 @@ export const createRouteTable = ({ authenticate, idempotency, audit }: RouteTabl
           query: query.parse(request.query) as z.output<Q>,
           body: (spec.body ? spec.body.parse(request.body) : undefined) as z.output<B>,
           principal,
-          requestId: '',
+          requestId: spec.keyed ? idempotencyKeyOf(request) : '',
           request,
           response,
         };
@@ -205,8 +213,7 @@ export const createRouteTable = ({ authenticate, idempotency, audit }: RouteTabl
 
   const act = async <P, Q, B>(asked: Asked<P, Q, B>, { method, status, location }: { method: string; status: number; location: ((answer: unknown) => string) | undefined }, handle: (asked: Asked<P, Q, B>) => Promise<unknown>): Promise<void> => {
     const { request, response } = asked;
-    const key = request.get('idempotency-key') ?? '';
-    if (!IDEMPOTENCY_KEY.test(key)) throw new HttpProblem(400, 'An action needs an Idempotency-Key header of 8 to 128 visible characters, so that a repeat does nothing twice.');
+    const key = idempotencyKeyOf(request);
     // Keys of two callers are two keys.
     const owned = `${asked.principal.id}:${key}`;
     const claim = await idempotency.claim(owned, createHash('sha256').update(JSON.stringify([method, request.originalUrl, asked.body])).digest('hex'));

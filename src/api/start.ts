@@ -18,6 +18,7 @@ import { startHousekeeping } from './housekeeping.ts';
 import { createSenders } from './senders.ts';
 import { startTrackingRelay } from './tracking-relay.ts';
 import { startPublicationRelay } from './publication-relay.ts';
+import { startVoiceLinesRelay } from './voice-lines-relay.ts';
 import { type Delivery, startWebhookRelay } from './webhook-relay.ts';
 
 /** The first administrator of a new installation: whoever starts it shows this, once. */
@@ -30,7 +31,7 @@ const HOUR_MS = 3_600_000;
 
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
-  const { accounts, config, log, db, calls, runs, effects, messages, messagesClient, reportLinks, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, presets, presetTests, presetsClient, rescores, rescoresClient, guard, erasures, erasuresClient, intake, budgetRelease, scheduleOf, temporal, voiceCalls, voiceCallsClient, voiceLinesClient } = wiring;
+  const { accounts, config, log, db, calls, runs, effects, messages, messagesClient, reportLinks, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, presets, presetTests, presetsClient, rescores, rescoresClient, guard, erasures, erasuresClient, intake, budgetRelease, scheduleOf, temporal, voiceCalls, voiceCallsClient, voiceBatches, voiceLines, voiceLinesClient } = wiring;
   const { completeness, completenessClient } = wiring;
   const deliveries: Record<string, Delivery> = {
     webex: webexDelivery({ callsClient, scheduleOf, log }),
@@ -40,6 +41,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
   const relay = startWebhookRelay({ inbox, deliveries, log });
   const publicationRelay = startPublicationRelay({ reviewPublications, callsClient, log });
   const trackingRelay = startTrackingRelay({ queue: wiring.trackingQueue, sinkOf: async (project) => (await adaptersOf(project)).tracking, log });
+  const voiceLinesRelay = startVoiceLinesRelay({ voiceLines, client: voiceLinesClient, log });
   const idempotency = createIdempotency(db);
   const expiry = createExpiry({ calls, projects, client: callsClient, log });
   const housekeeping = [
@@ -80,6 +82,8 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     presetsClient,
     rescores,
     rescoresClient,
+    voiceBatches,
+    voiceLines,
     guard,
     prices: { prices: loadPrices(config.PRICES_FILE), installation: { speech: speechChoice(config), diarization: diarizationChoice(config), model: modelChoice(config) } },
     accounts,
@@ -101,10 +105,11 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     kickPublications: publicationRelay.kick,
     tracking: wiring.tracking,
     kickTracking: trackingRelay.kick,
+    kickVoiceLines: voiceLinesRelay.kick,
   });
   const api = await listen(app, { host: config.API_HOST, port: config.API_PORT }).catch(async (error: unknown) => {
     for (const keeping of housekeeping) keeping.stop();
-    await Promise.all([relay.stop(), publicationRelay.stop(), trackingRelay.stop()]);
+    await Promise.all([relay.stop(), publicationRelay.stop(), trackingRelay.stop(), voiceLinesRelay.stop()]);
     throw error;
   });
   const firstAdmin = await accounts.createFirstAdmin();
@@ -114,7 +119,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     close: async () => {
       for (const keeping of housekeeping) keeping.stop();
       await api.close();
-      await Promise.all([relay.stop(), publicationRelay.stop(), trackingRelay.stop()]);
+      await Promise.all([relay.stop(), publicationRelay.stop(), trackingRelay.stop(), voiceLinesRelay.stop()]);
     },
   };
 };

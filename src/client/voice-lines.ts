@@ -1,4 +1,5 @@
 import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/client';
+import type { VoiceLines } from '../db/voice-lines.ts';
 import { queueName } from '../domain/activities.ts';
 import { voiceCallWorkflowId, voiceLinesWorkflowId } from '../domain/ids.ts';
 import type { OutboundCallInput, Pace, VoicePace } from '../domain/messages.ts';
@@ -11,9 +12,9 @@ const WAKE_PATIENCE_MS = 10_000;
 export type VoiceLinesClient = ReturnType<typeof createVoiceLinesClient>;
 
 /** Starts the work on queues of voice calls, and the calls that have been given a line. */
-export const createVoiceLinesClient = ({ client, pace, voicePace }: { client: Client; pace: Pace; voicePace: VoicePace }) => ({
+export const createVoiceLinesClient = ({ client, voiceLines, pace, voicePace }: { client: Client; voiceLines: Pick<VoiceLines, 'next'>; pace: Pace; voicePace: VoicePace }) => {
   /** Has a project's queue looked at now. */
-  async wake(project: string): Promise<void> {
+  const wake = async (project: string): Promise<void> => {
     const input: VoiceLinesInput = { project, pace };
     await client.withDeadline(Date.now() + WAKE_PATIENCE_MS, () =>
       client.workflow.signalWithStart('voiceLines', {
@@ -27,26 +28,36 @@ export const createVoiceLinesClient = ({ client, pace, voicePace }: { client: Cl
         staticSummary: 'queue of voice calls',
       }),
     );
-  },
+  };
 
-  /**
-   * Starts the workflow of a call that was given a line. One that runs already is left to itself; what it may do
-   * depends on the call's row, so that starting once more does no harm.
-   */
-  async startCall({ project, voiceCallId }: { project: string; voiceCallId: string }): Promise<void> {
-    const input: OutboundCallInput = { project, voiceCallId, pace, voicePace };
-    try {
-      await client.workflow.start('outboundCall', {
-        workflowId: voiceCallWorkflowId({ project, voiceCallId }),
-        taskQueue: queueName('workflows'),
-        // One that the provider had no line for is dialled again under the same ID.
-        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
-        args: [input],
-        typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.project, value: project }],
-        staticSummary: 'outbound call',
-      });
-    } catch (error) {
-      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-    }
-  },
-});
+  return {
+    wake,
+
+    /** A line has become free. Where nobody waits for one, nothing is started. */
+    async wakeIfWaiting(project: string): Promise<void> {
+      const { dueAt, undialled } = await voiceLines.next(project);
+      if (dueAt || undialled) await wake(project);
+    },
+
+    /**
+     * Starts the workflow of a call that was given a line. One that runs already is left to itself; what it may do
+     * depends on the call's row, so that starting once more does no harm.
+     */
+    async startCall({ project, voiceCallId }: { project: string; voiceCallId: string }): Promise<void> {
+      const input: OutboundCallInput = { project, voiceCallId, pace, voicePace };
+      try {
+        await client.workflow.start('outboundCall', {
+          workflowId: voiceCallWorkflowId({ project, voiceCallId }),
+          taskQueue: queueName('workflows'),
+          // One that the provider had no line for is dialled again under the same ID.
+          workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+          args: [input],
+          typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.project, value: project }],
+          staticSummary: 'outbound call',
+        });
+      } catch (error) {
+        if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+      }
+    },
+  };
+};

@@ -914,8 +914,10 @@ export interface VoiceBatchesTable {
   rows: number;
   /** Rows of its file that were left out, being repeats of a number. */
   skipped: Generated<number>;
-  /** Of its file. */
+  /** Of its file, and of what it was sent with. */
   sha256: string;
+  /** Its columns that became the agent's variables. */
+  variables: ColumnType<string[], string | undefined, string>;
   requested_by: string;
   requested_at: CreatedAt;
   paused_at: NullableTimestamp;

@@ -159,6 +159,8 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
      */
     async beginDial(key: VoiceCallKey): Promise<DialVerdict> {
       const taken = await change(key, ['queued'])
+        // Its batch was paused when its turn had come already.
+        .where('held', '=', false)
         .set({ state: 'dialling', dials: sql`dials + 1`, dialling_at: sql`now()`, reason: null, attention: null })
         .returningAll()
         .executeTakeFirst();

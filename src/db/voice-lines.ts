@@ -104,6 +104,9 @@ export const createVoiceLines = (db: Database) => ({
           where project = ${project} and state = 'queued' and waits_for in ('quiet_hours', 'daily_limit')`.execute(tx);
         await tx.updateTable('voice_lines').set({ rules: stamp }).where('project', '=', project).execute();
       }
+      // What came back into the queue after its batch was cancelled.
+      await sql`update voice_calls set state = 'cancelled', reason = 'The batch was cancelled.', settled_at = now(), updated_at = now()
+        where project = ${project} and state = 'queued' and held and batch_id in (select id from voice_batches where project = ${project} and state = 'cancelled' and settled is null)`.execute(tx);
       const zonesDone = new Set<string>();
       for (let rounds = 0; rounds < MOST_ROUNDS; rounds += 1) {
         const zones = [...new Set((await heads(tx, project, nowMs, SPARE)).map(({ zone }) => zone ?? rules.timeZone))];

@@ -103,6 +103,17 @@ const ACCESS: Record<string, 'public' | 'signed_in' | 'project_viewer' | 'projec
   'post /v1/projects/:project/tokens': 'project_admin',
   'delete /v1/projects/:project/tokens/:tokenId': 'project_admin',
 
+  'get /v1/projects/:project/voice-lines': 'project_viewer',
+  'post /v1/projects/:project/voice-batches': 'project_admin',
+  'get /v1/projects/:project/voice-batches': 'project_viewer',
+  'get /v1/projects/:project/voice-batches/:batchId': 'project_viewer',
+  'get /v1/projects/:project/voice-batches/:batchId/rows': 'project_viewer',
+  'get /v1/projects/:project/voice-batches/:batchId/results': 'project_viewer',
+  'post /v1/projects/:project/voice-batches/:batchId/pause': 'project_admin',
+  'post /v1/projects/:project/voice-batches/:batchId/resume': 'project_admin',
+  'post /v1/projects/:project/voice-batches/:batchId/cancel': 'project_admin',
+  'patch /v1/projects/:project/voice-batches/:batchId': 'project_admin',
+
   'get /v1/projects/:project/calls': 'project_viewer',
   'post /v1/projects/:project/calls/bulk/approve': 'project_admin',
   'post /v1/projects/:project/calls/bulk/reject': 'project_admin',
@@ -213,7 +224,7 @@ const VERDICTS: Record<(typeof ACCESS)[string], Record<string, 'in' | 401 | 403 
 };
 
 /** Somewhere that is not there: whoever is let in gets an error of the handler's, and nothing happens. */
-const NOWHERE: Record<string, string> = { project: 'default', callId: 'no-such-call', runId: 'no-such-run', presetId: 'no-such-preset', testId: 'no-such-test', rescoreId: 'no-such-run', messageId: 'no-such-message', effectKey: 'no-such-effect', userId: '00000000-0000-4000-8000-000000000000', tokenId: 'no-such-token', bulkId: 'none', erasureId: 'none', version: '1', hookId: 'no-such-hook', eventId: 'no-such-event', kind: 'webex', source: 'webex', day: '2026-01-01' };
+const NOWHERE: Record<string, string> = { project: 'default', callId: 'no-such-call', runId: 'no-such-run', presetId: 'no-such-preset', testId: 'no-such-test', rescoreId: 'no-such-run', batchId: 'no-such-batch', messageId: 'no-such-message', effectKey: 'no-such-effect', userId: '00000000-0000-4000-8000-000000000000', tokenId: 'no-such-token', bulkId: 'none', erasureId: 'none', version: '1', hookId: 'no-such-hook', eventId: 'no-such-event', kind: 'webex', source: 'webex', day: '2026-01-01' };
 const TURNED_AWAY = /This needs|There is no project default that you belong to/;
 
 describe('who may use a route', () => {

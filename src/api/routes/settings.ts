@@ -9,9 +9,10 @@ import { ProjectParams } from '../shapes.ts';
 
 const TAG = 'Projects';
 const PATH = '/v1/projects/:project/settings';
+const CALLING_RULES = ['timeZone', 'quietHours', 'voiceCallsPerNumberPerDay', 'voiceLines'] as const;
 const ViewShape = z.object({ settings: SettingsShape, /** Names of those that were set here; the others are the installation's. */ changed: z.array(z.string()) });
 
-export const settingsRoutes = (route: RouteTable, { presets, projects, budgetRelease, scheduleOf, log }: ApiDependencies): void => {
+export const settingsRoutes = (route: RouteTable, { presets, projects, budgetRelease, scheduleOf, kickVoiceLines, log }: ApiDependencies): void => {
   const view = async (project: string): Promise<z.input<typeof ViewShape>> => ({ settings: await projects.settings(project), changed: Object.keys(await projects.storedSettings(project)).toSorted() });
 
   /** How far windows reach back, and where the project's days begin, stands in the schedules, too: those that there are follow. */
@@ -39,6 +40,8 @@ export const settingsRoutes = (route: RouteTable, { presets, projects, budgetRel
       if (body.dailyBudgetMicroUsd !== undefined || body.callBudgetMicroUsd !== undefined) {
         void budgetRelease.afterChange(project).catch((error: unknown) => log.warn({ project, error: messageOf(error) }, 'calls that waited for the budget were not let go on; the next sweep or window does'));
       }
+      // What waits for its hour by the old rules may be due by the new ones.
+      if (CALLING_RULES.some((setting) => body[setting] !== undefined)) kickVoiceLines(project);
       if (body.minutesBack !== undefined || body.timeZone !== undefined) await reschedule(project);
       return view(project);
     },

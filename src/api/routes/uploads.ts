@@ -8,7 +8,8 @@ import type { RouteTable } from '../route.ts';
 import { ProjectParams } from '../shapes.ts';
 import { readAudioForm } from '../uploads/audio.ts';
 import { readBody, reading } from '../uploads/bodies.ts';
-import { readTable, type TableFormat, UnreadableTable } from '../uploads/table.ts';
+import { type Charset, contentTypeOf, readOrRefuse } from '../uploads/refusals.ts';
+import { readTable, type TableFormat } from '../uploads/table.ts';
 
 const TAG = 'Uploads';
 const MOST_TABLE_BYTES = 16 * 1024 * 1024;
@@ -55,7 +56,7 @@ export const uploadRoutes = (route: RouteTable, { config, projects, inbox, objec
       await projects.settings(project);
       const { format, bytes } = await reading(request, async () => ({ format: formatOf(request.get('content-type')), bytes: await readBody(request, MOST_TABLE_BYTES) }));
       const dryRun = query.dryRun === 'true';
-      const { calls, rows, problems, more } = readOrRefuse(() => readTable(bytes, { ...format, timeZone: query.timeZone }));
+      const { calls, rows, problems, more } = await readOrRefuse(() => readTable(bytes, { ...format, timeZone: query.timeZone }));
       if (!dryRun && problems.length > 0) {
         throw new HttpProblem(422, `${problems.length + more} ${problems.length + more === 1 ? 'thing is' : 'things are'} wrong in the file. Nothing was taken in: mend them and upload it again.`, {
           errors: problems.map(({ line, field, problem }) => ({ path: `line ${line}: ${field}`, message: `${field} ${problem}` })),
@@ -104,22 +105,11 @@ export const uploadRoutes = (route: RouteTable, { config, projects, inbox, objec
 };
 
 /** @throws HttpProblem 415 */
-const formatOf = (contentType = ''): { format: TableFormat; charset: 'utf-8' | 'windows-1251' } => {
-  const [type = '', ...parameters] = contentType.split(';').map((part) => part.trim().toLowerCase());
+const formatOf = (contentType: string | undefined): { format: TableFormat; charset: Charset } => {
+  const { type, charset } = contentTypeOf(contentType);
   const format = Object.hasOwn(FORMAT_OF, type) ? FORMAT_OF[type] : undefined;
   if (!format) throw new HttpProblem(415, `The body has to be ${Object.keys(FORMAT_OF).join(', ')}, and Content-Type has to say which.`, { headers: { connection: 'close' } });
-  const charset = parameters.find((parameter) => parameter.startsWith('charset='))?.slice('charset='.length).replaceAll('"', '') ?? 'utf-8';
-  if (charset !== 'utf-8' && charset !== 'windows-1251') throw new HttpProblem(415, `The charset ${JSON.stringify(charset.slice(0, 40))} is not read. Use utf-8, or windows-1251.`, { headers: { connection: 'close' } });
   return { format, charset };
-};
-
-const readOrRefuse = <T>(read: () => T): T => {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof UnreadableTable) throw new HttpProblem(422, `${error.message} Nothing was taken in.`);
-    throw error;
-  }
 };
 
 const readCall = (text: string, timeZone: string | undefined): ReadCall => {

@@ -27,18 +27,23 @@ export const endWhenIdle = (request: Request): void => {
   request.once('close', () => request.socket.setTimeout(0));
 };
 
-/** A body in memory. @throws 413 as soon as there is more of it than may be */
-export const readBody = async (request: Request, mostBytes: number): Promise<Buffer> => {
+/** A body as it comes. @throws 413 as soon as there is more of it than may be */
+export async function* bodyChunks(request: Request, mostBytes: number): AsyncGenerator<Buffer> {
   checkBody(request, mostBytes);
   endWhenIdle(request);
-  const chunks: Buffer[] = [];
   let bytes = 0;
   // Left early, the iteration must not end the connection: the answer goes over it.
   for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     bytes += chunk.byteLength;
     if (bytes > mostBytes) throw tooLarge(mostBytes);
-    chunks.push(chunk);
+    yield chunk;
   }
+}
+
+/** A body in memory. @throws 413 as soon as there is more of it than may be */
+export const readBody = async (request: Request, mostBytes: number): Promise<Buffer> => {
+  const chunks: Buffer[] = [];
+  for await (const chunk of bodyChunks(request, mostBytes)) chunks.push(chunk);
   return Buffer.concat(chunks);
 };
 

@@ -84,17 +84,28 @@ const MAGIC: [what: string, bytes: number[]][] = [
   ['a PDF', [0x25, 0x50, 0x44, 0x46]],
 ];
 
-const textOf = (bytes: Uint8Array, charset: string): string => {
+/** @throws UnreadableTable for what begins like a file of another kind */
+export const checkMagic = (bytes: Uint8Array): void => {
   const magic = MAGIC.find(([, start]) => start.every((byte, index) => bytes[index] === byte));
   if (magic) throw new UnreadableTable(`The file is ${magic[0]}.`);
+};
+
+export const NOT_TEXT = 'The file is not text in UTF-8. Save it as UTF-8; if it is in Windows-1251, say so: "Content-Type: text/csv; charset=windows-1251".';
+export const HAS_NUL = 'The file has NUL characters in it: it is no text, or in UTF-16. Save it as UTF-8.';
+export const notCsv = (message: string): string => `The file cannot be read as CSV: ${message.slice(0, 300)}. Put cells that hold quotes, delimiters or line ends into quotes, and double the quotes in them.`;
+/** Where a comma is the decimal sign, spreadsheets put semicolons between cells. */
+export const delimiterOf = (header: string): string => [',', ';', '\t'].toSorted((a, b) => header.split(b).length - header.split(a).length)[0]!;
+
+const textOf = (bytes: Uint8Array, charset: string): string => {
+  checkMagic(bytes);
   let text: string;
   try {
     // A byte order mark is left out by the decoder.
     text = new TextDecoder(charset, { fatal: true }).decode(bytes);
   } catch {
-    throw new UnreadableTable('The file is not text in UTF-8. Save it as UTF-8; if it is in Windows-1251, say so: "Content-Type: text/csv; charset=windows-1251".');
+    throw new UnreadableTable(NOT_TEXT);
   }
-  if (text.includes('\0')) throw new UnreadableTable('The file has NUL characters in it: it is no text, or in UTF-16. Save it as UTF-8.');
+  if (text.includes('\0')) throw new UnreadableTable(HAS_NUL);
   return text;
 };
 
@@ -103,14 +114,12 @@ const COLUMNS = ['id', 'direction', 'startedAt', 'endedAt', 'status', 'from', 't
 
 const rowsOfCsv = (text: string): { rows: Row[]; problems: RowProblem[] } => {
   const header = /^[^\r\n]*/.exec(text)![0];
-  // Where a comma is the decimal sign, spreadsheets put semicolons between cells.
-  const delimiter = [',', ';', '\t'].toSorted((a, b) => header.split(b).length - header.split(a).length)[0]!;
+  const delimiter = delimiterOf(header);
   let records: { record: string[]; info: { lines: number } }[];
   try {
     records = parse(text, { delimiter, bom: true, info: true, skip_empty_lines: true, relax_column_count: true, max_record_size: LONGEST_CELL + 10_000, to: MOST_ROWS + 2 }) as unknown as typeof records;
   } catch (error) {
-    const { message } = error as CsvError;
-    throw new UnreadableTable(`The file cannot be read as CSV: ${message.slice(0, 300)}. Put cells that hold quotes, delimiters or line ends into quotes, and double the quotes in them.`);
+    throw new UnreadableTable(notCsv((error as CsvError).message));
   }
   const [first, ...rest] = records;
   const names = (first?.record ?? []).map((cell) => cell.trim());

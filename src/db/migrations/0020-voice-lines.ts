@@ -40,6 +40,7 @@ const STATEMENTS = [
     rows integer not null,
     skipped integer not null default 0,
     sha256 text not null,
+    variables jsonb not null default '[]',
     requested_by text not null,
     requested_at timestamptz(3) not null default now(),
     paused_at timestamptz(3),
