@@ -51,6 +51,8 @@ const limits = (config: Config): Record<Queue, Partial<WorkerOptions>> => ({
   messages: { maxConcurrentActivityTaskExecutions: 20, maxTaskQueueActivitiesPerSecond: 20 },
   // How fast a project's calls are begun is kept by its lines; dialling is one short request.
   voice: { maxConcurrentActivityTaskExecutions: 100 },
+  // A batch of rows or a day's files in memory each.
+  warehouse: { maxConcurrentActivityTaskExecutions: 2 },
 });
 
 /** Starts a worker for each queue. @throws when Temporal cannot be reached */

@@ -6,6 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import pLimit from 'p-limit';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import { putTogether } from '../adapters/warehouse/put-together.ts';
+import type { TableLoader } from '../adapters/warehouse/table-loader.ts';
 import type { Projects } from '../db/projects.ts';
 import type { Batch, Lease, WarehouseBooks } from '../db/warehouse.ts';
 import { type PartitionKey, TOMBSTONE_MS, type WarehouseFile, type WarehouseFiles } from '../db/warehouse-files.ts';
@@ -14,14 +15,6 @@ import type { WarehouseActivities, WarehouseSink } from '../domain/warehouse.ts'
 import { fileRows, rowLines, type UnitRows } from '../domain/warehouse-rows.ts';
 import { tablePrefix, type WarehouseTable } from '../domain/warehouse-tables.ts';
 import { signal } from './context.ts';
-
-/** Loads rows into a warehouse that keeps tables of its own. */
-export interface TableLoader {
-  /** Brings units to the state that is given: their rows are written, and what they had besides is removed. @returns rows written */
-  load(project: string, batch: { loadId: number; readAt: Date; units: readonly UnitRows[] }, signal: AbortSignal): Promise<number>;
-  /** Removes what earlier loads have written. */
-  dropBefore(project: string, loadId: number, signal: AbortSignal): Promise<void>;
-}
 
 interface Dependencies {
   books: WarehouseBooks;

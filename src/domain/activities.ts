@@ -83,6 +83,6 @@ export interface IngestActivities {
 }
 
 /** Task queue suffixes; the full name has the installation's prefix. */
-export const QUEUES = ['workflows', 'recordings', 'llm', 'crm', 'messages', 'voice'] as const;
+export const QUEUES = ['workflows', 'recordings', 'llm', 'crm', 'messages', 'voice', 'warehouse'] as const;
 export type Queue = (typeof QUEUES)[number];
 export const queueName = (queue: Queue): string => `aftercall-${queue}`;

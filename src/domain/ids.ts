@@ -31,6 +31,9 @@ export const presetTestWorkflowId = (project: string, testId: string): string =>
 
 export const rescoreWorkflowId = (project: string, rescoreId: string): string => `rescore/${project}/${rescoreId}`;
 
+export const warehouseLoadWorkflowId = (project: string): string => `warehouse-load/${project}`;
+export const warehouseCompactWorkflowId = (project: string): string => `warehouse-compact/${project}`;
+
 /** Temporal appends the scheduled time to it for each run. */
 export const ingestWorkflowId = (project: string, source: string): string => `ingest/${project}/${source}`;
 

@@ -26,7 +26,19 @@ export interface CompactedPartitions {
 export interface LoadWarehouseInput {
   project: string;
   pace: Pace;
+  /** In this order. */
   sinks: WarehouseSink[];
+  graceMs: number;
+  /** Set by the workflow itself when it continues as new. */
+  summary?: WarehouseSummary;
+}
+
+export interface WarehouseSummary {
+  batches: number;
+  units: number;
+  rows: number;
+  /** Sinks that could not be loaded to the end. */
+  failed: WarehouseSink[];
 }
 
 export interface CompactWarehouseInput {
@@ -34,6 +46,8 @@ export interface CompactWarehouseInput {
   pace: Pace;
   /** Files whose rows lie in another one now are kept this long, for queries that read them. */
   graceMs: number;
+  /** Set by the workflow itself when it continues as new. */
+  partitions?: number;
 }
 
 export interface WarehouseActivities {
@@ -44,7 +58,7 @@ export interface WarehouseActivities {
    */
   loadBatch(input: { project: string; sink: WarehouseSink }): Promise<LoadedBatch>;
   /** Puts together the files of some partitions. */
-  compactSome(input: { project: string }): Promise<CompactedPartitions>;
+  compactSome(input: { project: string; /** Only where something was deleted since. */ deletedOnly?: boolean }): Promise<CompactedPartitions>;
   /** Removes files that were superseded so long ago. @returns how many */
   sweepFiles(input: { project: string; olderThanMs: number }): Promise<number>;
 }

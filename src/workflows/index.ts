@@ -8,4 +8,5 @@ export { checkDays, reconcileDay } from './reconcile-day.ts';
 export { rescore } from './rescore.ts';
 export { processCall } from './process-call.ts';
 export { publishCall } from './publish-call.ts';
+export { compactWarehouse, loadWarehouse } from './warehouse.ts';
 export { voiceLines } from './voice-lines.ts';

@@ -16,6 +16,7 @@ import type { Pace } from '../domain/messages.ts';
 import type { RescoreActivities } from '../domain/rescore.ts';
 import type { HandOverActivities, VoiceActivities } from '../domain/voice-work.ts';
 import type { PresetTestActivities } from '../domain/preset-test.ts';
+import type { WarehouseActivities } from '../domain/warehouse.ts';
 import type { VoiceLinesActivities } from '../domain/voice-lines.ts';
 
 /**
@@ -199,3 +200,14 @@ export const voiceActivities = (pace: Pace): VoiceActivities & HandOverActivitie
   });
   return { dialVoiceCall, lookUpVoiceCall, stopVoiceCall, resolveVoiceCall, readVoiceCall, parkVoiceCall, noteVoiceCall, freeLine, handOverVoiceCall };
 };
+
+/** @param patient what an erasure waits for is tried until it is done */
+export const warehouseActivities = (pace: Pace, { patient = false }: { patient?: boolean } = {}): WarehouseActivities =>
+  proxyActivities<WarehouseActivities>({
+    taskQueue: queueName('warehouse'),
+    // A thousand calls with their answers take seconds, ten partitions of a busy day minutes.
+    startToCloseTimeout: '30m',
+    ...(patient ? {} : { scheduleToCloseTimeout: '1h' }),
+    heartbeatTimeout: pace.heartbeatTimeoutMs,
+    retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: pace.maxRetryMs, ...(patient ? {} : { maximumAttempts: Math.max(pace.attempts, 10) }) },
+  });

@@ -1,0 +1,110 @@
+import { createHash } from 'node:crypto';
+import { fileRows, type UnitRows } from '../../../domain/warehouse-rows.ts';
+import { type Column, COLUMNS, type ColumnType, fileColumns, WAREHOUSE_TABLES, type WarehouseRow, type WarehouseTable } from '../../../domain/warehouse-tables.ts';
+import type { TableLoader } from '../table-loader.ts';
+import { requestIdOf, type SnowflakeClient } from './client.ts';
+
+/** Rows travel as one text of JSON, which may have 16 MB; smaller statements hold the table's lock for less long. */
+const MOST_BYTES = 2_000_000;
+const MOST_ROWS = 5_000;
+
+/** How a value of a JSON object becomes one of a column. */
+const CASTS: Record<ColumnType, (value: string) => string> = {
+  string: (value) => `${value}::VARCHAR`,
+  int: (value) => `${value}::INTEGER`,
+  bigint: (value) => `${value}::BIGINT`,
+  double: (value) => `${value}::DOUBLE`,
+  boolean: (value) => `${value}::BOOLEAN`,
+  timestamp: (value) => `TO_TIMESTAMP_NTZ(${value}::VARCHAR)`,
+  date: (value) => `TO_DATE(${value}::VARCHAR)`,
+};
+
+const given = ({ name, type }: Column): string => `${CASTS[type](`value:${name}`)} AS ${name}`;
+const FROM_JSON = 'FROM TABLE(FLATTEN(INPUT => PARSE_JSON(?)))';
+/** `dt` stands in the files' folders, and in a column here. */
+const stored = (table: WarehouseTable): readonly Column[] => [...fileColumns(table), { name: 'dt', type: 'string', about: '', nullable: false }];
+
+/**
+ * Brings rows in: those that are there are replaced unless they are of a later load, the others added.
+ *
+ * A MERGE whose source names a row twice fails or does anything, so repetitions are removed first.
+ * @returns SQL with one parameter, a JSON array of rows
+ */
+export const mergeSql = (table: WarehouseTable): string => {
+  const columns = stored(table);
+  const names = columns.map(({ name }) => name);
+  const keys = ['project', 'unit_id', ...COLUMNS[table].filter(({ key }) => key).map(({ name }) => name)];
+  return [
+    `MERGE INTO ${table} AS t USING (`,
+    `SELECT * FROM (SELECT ${columns.map(given).join(', ')} ${FROM_JSON}) AS loaded`,
+    `QUALIFY ROW_NUMBER() OVER (PARTITION BY ${keys.join(', ')} ORDER BY load_id DESC) = 1`,
+    `) AS s ON ${keys.map((name) => `t.${name} = s.${name}`).join(' AND ')}`,
+    `WHEN MATCHED AND s.load_id >= t.load_id THEN UPDATE SET ${names.filter((name) => !keys.includes(name)).map((name) => `${name} = s.${name}`).join(', ')}`,
+    `WHEN NOT MATCHED THEN INSERT (${names.join(', ')}) VALUES (${names.map((name) => `s.${name}`).join(', ')})`,
+  ].join(' ');
+};
+
+/**
+ * Removes what units had before a load and have no more: all rows of those that are gone.
+ *
+ * @returns SQL with three parameters: the project, the load and a JSON array of unit IDs
+ */
+export const pruneSql = (table: WarehouseTable): string => `DELETE FROM ${table} WHERE project = ? AND load_id < ? AND unit_id IN (SELECT value::VARCHAR ${FROM_JSON})`;
+
+/** @returns SQL with two parameters: the project and the first load that counts */
+export const dropBeforeSql = (table: WarehouseTable): string => `DELETE FROM ${table} WHERE project = ? AND load_id < ?`;
+
+interface Chunk<T> {
+  items: T[];
+  text: string;
+}
+
+/** Cuts a list so that no piece is too long. */
+const chunks = <T>(items: readonly T[]): Chunk<T>[] => {
+  const cut: { items: T[]; texts: string[]; bytes: number }[] = [];
+  for (const item of items) {
+    const text = JSON.stringify(item);
+    const bytes = Buffer.byteLength(text) + 1;
+    const last = cut.at(-1);
+    if (last && last.items.length < MOST_ROWS && last.bytes + bytes <= MOST_BYTES) {
+      last.items.push(item);
+      last.texts.push(text);
+      last.bytes += bytes;
+    } else {
+      cut.push({ items: [item], texts: [text], bytes });
+    }
+  }
+  return cut.map(({ items: own, texts }) => ({ items: own, text: `[${texts.join(',')}]` }));
+};
+
+/**
+ * Loads rows into Snowflake's tables, by MERGE in batches.
+ *
+ * Every statement has a request ID made of what it does, so that an attempt that repeats it is answered with what the
+ * first one did. Rows are merged before older ones are removed: nobody sees a call without its answers.
+ */
+export const createSnowflakeLoader = (client: SnowflakeClient): TableLoader => {
+  const execute = async (project: string, loadId: number, sql: string, bindings: (string | number)[], signal: AbortSignal): Promise<void> => {
+    const content = createHash('sha256').update(JSON.stringify([sql, bindings])).digest('hex');
+    await client.execute(sql, bindings, { requestId: requestIdOf('warehouse', project, String(loadId), content), signal });
+  };
+
+  return {
+    async load(project, { loadId, readAt, units }, signal) {
+      let loaded = 0;
+      for (const [table, own] of Map.groupBy(units, (unit) => unit.table)) {
+        const rows: WarehouseRow[] = own.flatMap((unit: UnitRows) => (unit.rows.length === 0 ? [] : fileRows(unit, { project, loadId, readAt }).map((row) => ({ ...row, dt: unit.dt }))));
+        for (const { text, items } of chunks(rows)) {
+          await execute(project, loadId, mergeSql(table), [text], signal);
+          loaded += items.length;
+        }
+        for (const { text } of chunks([...new Set(own.map(({ unitId }) => unitId))])) await execute(project, loadId, pruneSql(table), [project, loadId, text], signal);
+      }
+      return loaded;
+    },
+
+    async dropBefore(project, loadId, signal) {
+      for (const table of WAREHOUSE_TABLES) await execute(project, loadId, dropBeforeSql(table), [project, loadId], signal);
+    },
+  };
+};
