@@ -3,6 +3,7 @@ import { CALL_STATES, RESULTS } from '../domain/call.ts';
 import { BULK_OUTCOMES, MOST_CALLS_AT_ONCE, RULINGS } from '../domain/bulk.ts';
 import { GATES } from '../domain/messages.ts';
 import { PAID_FOR } from '../domain/cost.ts';
+import { VOICE_OUTCOMES } from '../domain/voice.ts';
 import { PresetBindingShape } from './settings.schema.ts';
 import { STEPS } from '../domain/steps.ts';
 
@@ -88,6 +89,8 @@ export const CallDetailShape = CallShape.extend({
   effects: z.array(z.object({ key: z.string(), effect: z.string(), target: z.string(), class: z.string(), state: z.string(), plannedAt: time, doneAt: time.nullable(), receipt: z.record(z.string(), z.unknown()).nullable() })),
   costs: z.array(z.object({ version: z.number(), step: z.enum(PAID_FOR), kind: z.string(), provider: z.string(), model: z.string(), state: z.string(), microUsd: z.number(), at: time })),
   publication: PublicationShape.nullable(),
+  /** The voice call that it was, if we placed it. */
+  voiceCall: z.object({ voiceCallId: z.string(), url: z.string(), outcome: z.enum(VOICE_OUTCOMES).nullable(), batchId: z.string().nullable() }).nullable(),
   links: z.object({ report: z.string(), transcript: z.string().nullable(), analysis: z.string().nullable(), recording: z.string().nullable(), temporal: z.string().nullable() }),
 });
 

@@ -56,6 +56,23 @@ describe.each(['PGlite', 'PostgreSQL'])('a budget on %s', (kind) => {
     expect(await costs.spentOn('default')).toBe(50 * ESTIMATE);
   });
 
+  it('counts what a voice provider charged once, by its last bill, and refuses it for no budget', async () => {
+    budget = { dailyBudgetMicroUsd: 2 * ESTIMATE, callBudgetMicroUsd: ESTIMATE };
+    const charge = (microUsd: number, version = 1) => costs.charge({ project: 'default', callId: 'c1', version }, { provider: 'retell', microUsd, seconds: 75, products: [{ product: 'voice', microUsd }] });
+    await Promise.all([charge(90_000), charge(90_000), charge(90_000)]);
+    expect(await costs.spentOn('default')).toBe(90_000);
+    await charge(90_000, 2);
+    await charge(95_000, 2);
+    expect(await costs.spentOn('default')).toBe(95_000);
+    expect(await costs.list('default', 'c1')).toMatchObject([{ step: 'voice', kind: 'voice', version: 1, state: 'settled', microUsd: 95_000, usage: { kind: 'voice', seconds: 75 } }]);
+    const day = new Date().toISOString().slice(0, 10);
+    expect(await costs.totals('default', { by: 'step', from: day, to: day, limit: 10 })).toEqual([{ of: 'voice', requests: 1, unsettled: 0, microUsd: 95_000 }]);
+    // Of the day it is part; of what may be spent on working on the call it is not.
+    expect(await pay(1, settle(1))).toBe('BUDGET_REACHED');
+    budget = { dailyBudgetMicroUsd: 0, callBudgetMicroUsd: ESTIMATE };
+    expect(await pay(1, settle(ESTIMATE))).toBe('paid');
+  });
+
   it('gets back what was set aside and not used, and keeps what may have been billed', async () => {
     budget = { dailyBudgetMicroUsd: 2 * ESTIMATE, callBudgetMicroUsd: 0 };
     expect([await pay(1, settle(10)), await pay(2, refused), await costs.spentOn('default')]).toEqual(['paid', 'RATE_LIMITED', 10]);

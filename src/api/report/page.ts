@@ -3,6 +3,7 @@ import { placeOf } from '../../domain/announcements.ts';
 import type { CallDetails } from '../../domain/call.ts';
 import type { CrmResult } from '../../domain/crm-rules.ts';
 import { type EffectiveAnalysis, type EffectiveAnswer, rubricOf } from '../../domain/review.ts';
+import type { VoiceOutcome } from '../../domain/voice.ts';
 import type { Transcript, Turn } from '../../domain/transcript.ts';
 import type { Html} from './html.ts';
 import { html } from './html.ts';
@@ -19,6 +20,8 @@ export interface ReportView {
   analysis: EffectiveAnalysis | null;
   crm: CrmResult | null;
   transcript?: Transcript | undefined;
+  /** How it went, if it is an outbound call that we placed. */
+  placed?: { outcome: VoiceOutcome | null } | undefined;
   /** Absent without a recording. */
   recordingUrl?: string | undefined;
   costMicroUsd: number;
@@ -122,9 +125,9 @@ const footnotes = ({ version, analysis, transcript, costMicroUsd, project, callI
 
 /** A call's report as people read it. */
 export const reportPage = (view: ReportView): string => {
-  const { details, analysis, crm, transcript, recordingUrl, remark, reader } = view;
+  const { details, analysis, crm, transcript, recordingUrl, remark, reader, placed } = view;
   const title = `Call of ${new Date(details.startedAtMs).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
-  const parties = [details.originPhone && `from ${details.originPhone}`, details.destinationPhone && `to ${details.destinationPhone}`, transcript && clock(transcript.durationMs)].filter(Boolean).join(' · ');
+  const parties = [details.originPhone && `from ${details.originPhone}`, details.destinationPhone && `to ${details.destinationPhone}`, transcript && clock(transcript.durationMs), placed && `placed by us${placed.outcome ? `, ${words(placed.outcome).toLowerCase()}` : ''}`].filter(Boolean).join(' · ');
   return page(
     title,
     html`<header>

@@ -8,6 +8,7 @@ import type { ObjectStore } from '../../adapters/objects/object-store.ts';
 import { loadTranscript } from '../../adapters/objects/transcripts.ts';
 import type { CallRow, Calls, VersionRow } from '../../db/calls.ts';
 import type { Costs } from '../../db/costs.ts';
+import type { VoiceCalls } from '../../db/voice-calls.ts';
 import { inProject } from '../../db/scope.ts';
 import { mayUse, type Principal } from '../../domain/access.ts';
 import type { CallKey } from '../../domain/call.ts';
@@ -20,6 +21,7 @@ import { noticePage, reportPage } from './page.ts';
 interface Dependencies {
   calls: Calls;
   costs: Costs;
+  voiceCalls: Pick<VoiceCalls, 'findByProvider'>;
   objects: ObjectStore;
   accounts: Pick<Accounts, 'authenticate' | 'authenticateOnPages' | 'signInToPages' | 'signOut'>;
   reportLinks: ReportLinks;
@@ -54,7 +56,7 @@ interface TurnedAway {
 const NOTHING_HERE: TurnedAway = { status: 404, title: 'There is no such call here', text: 'It may have been erased, or it belongs to a project that you are not a member of.', signIn: false };
 
 /** The pages of calls' reports, and signing in to them. */
-export const reportRouter = ({ calls, costs, objects, accounts, reportLinks, secure }: Dependencies): Router => {
+export const reportRouter = ({ calls, costs, voiceCalls, objects, accounts, reportLinks, secure }: Dependencies): Router => {
   const router = Router();
   const cookie = pageCookie({ secure });
   router.use('/calls', policy);
@@ -105,6 +107,7 @@ export const reportRouter = ({ calls, costs, objects, accounts, reportLinks, sec
     const analysis = version?.effective ?? null;
     const heard = version && (await loadTranscript(objects, version.transcript));
     const spent = await costs.list(call.project, call.callId);
+    const placed = await voiceCalls.findByProvider(call.project, call.callId);
     response
       .set('cache-control', 'no-store')
       .type('html')
@@ -118,6 +121,7 @@ export const reportRouter = ({ calls, costs, objects, accounts, reportLinks, sec
           analysis,
           crm: version?.crm ?? null,
           transcript: heard && withSpeakers(heard, analysis?.review?.speakers ?? {}),
+          placed: placed && { outcome: placed.outcome },
           recordingUrl: version?.recording ? `${reportPath(call)}/recording${reader.by === 'link' ? `?link=${encodeURIComponent(reader.link)}` : ''}` : undefined,
           costMicroUsd: spent.reduce((sum, cost) => sum + cost.microUsd, 0),
           reader: reader.by === 'account' && reader.principal.kind === 'user' ? reader.principal.name : undefined,

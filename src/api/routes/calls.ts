@@ -43,7 +43,7 @@ const MOST_MESSAGES = 100;
 
 const ListQuery = z.strictObject({ ...Paging, state: z.union([StateShape, z.array(StateShape).max(10)]).optional(), ...CallFilterFields });
 
-export const callRoutes = (route: RouteTable, { calls, effects, messages, costs, reviewPublications, objects, presets, projects, callsClient, config }: ApiDependencies): void => {
+export const callRoutes = (route: RouteTable, { calls, effects, messages, costs, reviewPublications, objects, presets, projects, voiceCalls, callsClient, config }: ApiDependencies): void => {
   route.get('/v1/projects/:project/calls', { access: 'project_viewer', summary: 'Calls, newest first', tag: TAG, params: ProjectParams, query: ListQuery, returns: CallListShape }, async ({ params: { project }, query }) => {
     await projects.settings(project);
     const rows = await calls.list(
@@ -64,6 +64,8 @@ export const callRoutes = (route: RouteTable, { calls, effects, messages, costs,
     const call = await calls.get(params);
     const versions = await calls.listVersions(params);
     const newest = versions[0];
+    // A call goes on under the ID that the provider gave it.
+    const voiceCall = await voiceCalls.findByProvider(params.project, params.callId);
     const base = `/v1/projects/${params.project}/calls/${encodeURIComponent(params.callId)}`;
     return {
       ...viewOf(call),
@@ -71,6 +73,7 @@ export const callRoutes = (route: RouteTable, { calls, effects, messages, costs,
       versions: versions.map(versionView),
       effects: effectViews(await effects.list(params.project, params.callId), await messages.list(params.project, { callId: params.callId }, { limit: MOST_MESSAGES })),
       costs: (await costs.list(params.project, params.callId)).map(({ version, step, kind, provider, model, state, microUsd, reservedAt }) => ({ version, step, kind, provider, model, state, microUsd, at: reservedAt.toISOString() })),
+      voiceCall: voiceCall ? { voiceCallId: voiceCall.voiceCallId, url: `/v1/projects/${params.project}/voice-calls/${voiceCall.voiceCallId}`, outcome: voiceCall.outcome, batchId: voiceCall.batchId } : null,
       publication: publicationView(await reviewPublications.find(params)),
       links: {
         transcript: newest?.transcript ? `${base}/transcript` : null,
