@@ -85,6 +85,9 @@ export const SETTINGS = {
     about: '`duckdb` queries the folder in process, `athena` the bucket, `snowflake` tables that are loaded from either. Default: by where the objects lie.',
     optional: true,
   }),
+  WAREHOUSE_LOAD_EVERY: setting(duration, { group: 'Catalogue', about: 'How often what changed is loaded to the warehouse; `0s`: only by hand.', default: '5m' }),
+  WAREHOUSE_COMPACT_AT: setting(z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'must be a time of day, e.g. 02:30'), { group: 'Catalogue', about: "When each day's small files are put together, UTC; half an hour is spread over.", default: '02:30' }),
+  WAREHOUSE_GRACE: setting(someTime, { group: 'Catalogue', about: 'How long files stay that were put together, for queries that read them: longer than any query takes.', default: '30m' }),
   ATHENA_WORKGROUP: setting(text, { group: 'Catalogue', about: 'Athena workgroup.', default: 'primary' }),
   ATHENA_OUTPUT: setting(z.string().regex(/^s3:\/\//, 'must start with s3://'), { group: 'Catalogue', about: 'Where Athena writes results, `s3://…`.', optional: true }),
 
@@ -196,7 +199,7 @@ export const SETTINGS = {
   TEMPORAL_UI_URL: setting(url, { group: 'API and worker', about: "Temporal's UI: linked to, and allowed to use the codec endpoint.", optional: true }),
   WORKER_HEALTH_PORT: setting(port, { group: 'API and worker', about: 'Health and readiness of the worker.', default: '8081' }),
   WORKER_METRICS_PORT: setting(port, { group: 'API and worker', about: 'Prometheus metrics of the Temporal SDK.', default: '9464' }),
-  WORKER_QUEUES: setting(text, { group: 'API and worker', about: 'Which queues this process serves, comma-separated: workflows, recordings, llm, crm, messages, voice.', default: 'workflows,recordings,llm,crm,messages,voice' }),
+  WORKER_QUEUES: setting(text, { group: 'API and worker', about: 'Which queues this process serves, comma-separated: workflows, recordings, llm, crm, messages, voice, warehouse.', default: 'workflows,recordings,llm,crm,messages,voice,warehouse' }),
   WORKFLOW_BUNDLE: setting(text, { group: 'API and worker', about: 'Bundle of the workflows made by `npm run build`; default: bundle at start.', optional: true }),
   SHUTDOWN_GRACE: setting(duration, { group: 'API and worker', about: 'How long running activities may go on after SIGTERM.', default: '25s' }),
   MAX_RECORDING_MB: setting(whole, { group: 'API and worker', about: 'Larger recordings are refused.', default: '500' }),

@@ -23,6 +23,7 @@ import { createRecordingActivities } from './activities/recording.ts';
 import { createReportActivities } from './activities/report.ts';
 import { createStoreScore } from './activities/stored-score.ts';
 import { createVoiceHandOver, type VoiceHandOver } from './activities/voice-hand-over.ts';
+import { createWarehouseActivities } from './activities/warehouse.ts';
 import { createVoiceActivities } from './activities/voice.ts';
 import { createSourceRecords } from './activities/source-record.ts';
 import { createTranscriptionActivities } from './activities/transcription.ts';
@@ -38,6 +39,7 @@ import { createNotifiers, type Notifiers } from './adapters/notify/registry.ts';
 import { type AdaptersOf, createAdaptersOf } from './adapters/connectors/of-project.ts';
 import { createGivenSource } from './adapters/sources/given.ts';
 import { speechChoice, transcribers } from './adapters/stt/registry.ts';
+import { createTableLoader, createTableRegister } from './adapters/warehouse/loaders.ts';
 import { createWarehouse } from './adapters/warehouse/registry.ts';
 import { type BudgetRelease, createBudgetRelease } from './client/budget-release.ts';
 import { type BulkClient, createBulkClient } from './client/bulk.ts';
@@ -49,10 +51,11 @@ import { createMessagesClient, type MessagesClient } from './client/messages.ts'
 import { createScheduleOf, createSchedules, type ScheduleOf, type Schedules } from './client/schedules.ts';
 import { createRescoresClient, type RescoresClient } from './client/rescores.ts';
 import { createPresetsClient, type PresetsClient } from './client/presets.ts';
+import { createWarehouseClient, type WarehouseClient } from './client/warehouse.ts';
 import { createVoiceLinesClient, type VoiceLinesClient } from './client/voice-lines.ts';
 import { createVoiceCallsClient, type VoiceCallsClient } from './client/voice-calls.ts';
 import { connectTemporal, ensureSearchAttributes } from './client/temporal.ts';
-import { type Config, messagePaceOf, paceOf, projectSettings, publicUrl, voicePaceOf, withSystem } from './config.ts';
+import { type Config, messagePaceOf, paceOf, projectSettings, publicUrl, snowflakeConfig, voicePaceOf, withSystem } from './config.ts';
 import { createKeyRing } from './crypto/key-ring.ts';
 import { dataConverter } from './crypto/payload-codec.ts';
 import { createErasures, type Erasures } from './db/erasures.ts';
@@ -86,10 +89,13 @@ import { createSignInFailures } from './db/sign-in-failures.ts';
 import { append, createTracking, type Tracking } from './db/tracking.ts';
 import { createTrackingQueue, type TrackingQueue } from './db/tracking-queue.ts';
 import { createUsers } from './db/users.ts';
+import { createWarehouseBooks, type WarehouseBooks } from './db/warehouse.ts';
+import { createWarehouseFiles, type WarehouseFiles } from './db/warehouse-files.ts';
 import { createVoiceCalls, type VoiceCalls } from './db/voice-calls.ts';
 import { createVoiceBatches, type VoiceBatches } from './db/voice-batches.ts';
 import { createVoiceLines, type VoiceLines } from './db/voice-lines.ts';
 import { DEFAULT_PROJECT } from './domain/ids.ts';
+import type { WarehouseSink } from './domain/warehouse.ts';
 import { loadPrices } from './prices.ts';
 import type { Log } from './telemetry/log.ts';
 
@@ -152,6 +158,7 @@ export interface Wiring {
   tracking: Tracking;
   trackingQueue: TrackingQueue;
   scheduleOf: ScheduleOf;
+  warehouse: { books: WarehouseBooks; files: WarehouseFiles; client: WarehouseClient; sinks: readonly WarehouseSink[] };
   /** Of the source that the installation's own settings name first. */
   schedules: Schedules;
   close(): Promise<void>;
@@ -255,7 +262,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       bulkRulings,
       bulkClient: createBulkClient({ client: temporal, bulkRulings, pace }),
       erasures,
-      erasuresClient: createErasuresClient({ client: temporal, erasures, projects, keyRing, pace }),
+      erasuresClient: createErasuresClient({ client: temporal, erasures, projects, keyRing, pace, warehouse: { sinks: warehouseSinks(config), graceMs: config.WAREHOUSE_GRACE } }),
       intake,
       voiceCalls,
       voiceHandOver: createVoiceHandOver({ intake, voiceCalls, adaptersOf }),
@@ -268,6 +275,12 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       budgetRelease: createBudgetRelease({ calls, projects, costs, client: callsClient }),
       schedules: createSchedules({ client: temporal, config, pace, minutesBack: config.MINUTES_BACK, project: DEFAULT_PROJECT, source: mainSourceOf(config) }),
       scheduleOf: createScheduleOf({ client: temporal, config, pace, connectors, projects }),
+      warehouse: {
+        books: createWarehouseBooks(db),
+        files: createWarehouseFiles(db),
+        client: createWarehouseClient({ client: temporal, projects, config, pace, sinks: warehouseSinks(config), log }),
+        sinks: warehouseSinks(config),
+      },
       close: async () => {
         await temporal.connection.close();
         await db.destroy();
@@ -278,6 +291,9 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
     throw error;
   }
 };
+
+/** Files, and Snowflake where it is configured. */
+const warehouseSinks = (config: Config): WarehouseSink[] => (snowflakeConfig(config) ? ['files', 'snowflake'] : ['files']);
 
 /** Where a project's messages go: to what it has connected itself, or the installation for the project `default`. */
 const targetsFrom =
@@ -290,7 +306,7 @@ const targetsFrom =
   };
 
 /** Makes the activities with the adapters that they need. */
-export const createActivities = ({ config, log, calls, runs, completeness, effects, costs, quality, projects, presets, presetTests, rescores, guard, reviews, agreement, reviewPublications, objects, adaptersOf, given, callsClient, bulkRulings, erasures, erasuresClient, intake, budgetRelease, messages, notifiers, targetsOf, publishing, voiceLines, voiceLinesClient, voiceCalls, voiceHandOver }: Wiring): Activities => {
+export const createActivities = ({ config, log, calls, runs, completeness, effects, costs, quality, projects, presets, presetTests, rescores, guard, reviews, agreement, reviewPublications, objects, adaptersOf, given, callsClient, bulkRulings, erasures, erasuresClient, intake, budgetRelease, messages, notifiers, targetsOf, publishing, voiceLines, voiceLinesClient, voiceCalls, voiceHandOver, warehouse }: Wiring): Activities => {
   const catalog = createCatalog(config);
   const prices = loadPrices(config.PRICES_FILE);
   const providers = createProviders({
@@ -332,5 +348,6 @@ export const createActivities = ({ config, log, calls, runs, completeness, effec
       ...createVoiceLinesActivities({ adaptersOf, projects, voiceLines, client: voiceLinesClient, log }),
       ...createVoiceActivities({ voiceCalls, handOver: voiceHandOver, adaptersOf, pace: paceOf(config), kickLines: voiceLinesClient.wakeIfWaiting, log }),
     },
+    warehouse: createWarehouseActivities({ books: warehouse.books, files: warehouse.files, objects, projects, snowflake: createTableLoader(config), register: createTableRegister(config) }),
   };
 };

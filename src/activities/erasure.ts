@@ -158,8 +158,8 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
     await objects.delete(lateErasureKey(project, erasureId), { signal: signal() });
   };
 
-  const certify = async (project: string, erasureId: string): Promise<void> => {
-    await erasures.end(project, erasureId);
+  const certify = async (project: string, erasureId: string, erased: Places = {}): Promise<void> => {
+    await erasures.end(project, erasureId, erased);
     await objects.put(erasureKey(project, erasureId), `${JSON.stringify(await erasures.get(project, erasureId), null, 2)}\n`, { contentType: 'application/json', signal: signal() });
   };
 
@@ -175,7 +175,7 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
 
     eraseLate,
 
-    certifyErasure: ({ project, erasureId }) => certify(project, erasureId),
+    certifyErasure: ({ project, erasureId, erased }) => certify(project, erasureId, erased),
 
     async retainPage({ project }) {
       const { retainAudioDays, retainTranscriptsDays, retainRecordsDays } = await projects.settings(project);

@@ -2,6 +2,7 @@ import type { ErasureActivities } from '../domain/erasure.ts';
 import type { RescoreActivities } from '../domain/rescore.ts';
 import type { CompletenessActivities } from '../domain/completeness.ts';
 import type { PresetTestActivities } from '../domain/preset-test.ts';
+import type { WarehouseActivities } from '../domain/warehouse.ts';
 import type { VoiceLinesActivities } from '../domain/voice-lines.ts';
 import type { HandOverActivities, VoiceActivities } from '../domain/voice-work.ts';
 import type { BulkActivities } from '../domain/bulk.ts';
@@ -24,4 +25,5 @@ export interface Activities extends Record<Queue, object> {
   crm: CrmActivities;
   messages: MessageActivities;
   voice: VoiceActivities & HandOverActivities & VoiceLinesActivities;
+  warehouse: WarehouseActivities;
 }

@@ -56,7 +56,7 @@ export const createWarehouseActivities = ({ books, files, objects, projects, sno
     const partitions = [...Map.groupBy(units, ({ table, dt }) => `${table}/${dt}`).values()].map((own) => {
       const { table, dt } = own[0]!;
       const rows = own.flatMap((unit) => fileRows(unit, { project, loadId, readAt }));
-      return { table, dt, rows: rows.length, body: rowLines(rows), key: `${tablePrefix(project, 'json', table)}dt=${dt}/${loadId}.json` };
+      return { table, dt, rows: rows.length, tombstones: rows.filter(({ deleted }) => deleted).length, body: rowLines(rows), key: `${tablePrefix(project, 'json', table)}dt=${dt}/${loadId}.json` };
     });
     for (const table of new Set(partitions.map((partition) => partition.table))) await register(project, table, stop);
     for (const { body, ...file } of partitions) await files.plan(project, { ...file, form: 'json', loadId, bytes: Buffer.byteLength(body) });
@@ -115,7 +115,7 @@ export const createWarehouseActivities = ({ books, files, objects, projects, sno
       const key = `${tablePrefix(project, 'parquet', table)}dt=${dt}/${loadId}-${now}.parquet`;
       const { size } = await stat(to);
       await register(project, table, stop);
-      await files.plan(project, { key, form: 'parquet', table, dt, loadId, rows, bytes: size });
+      await files.plan(project, { key, form: 'parquet', table, dt, loadId, rows, bytes: size, tombstones });
       stop.throwIfAborted();
       await objects.put(key, await readFile(to), { contentType: 'application/vnd.apache.parquet', signal: stop });
       stop.throwIfAborted();
@@ -159,16 +159,16 @@ export const createWarehouseActivities = ({ books, files, objects, projects, sno
         }),
       ),
 
-    compactSome: ({ project }) =>
+    compactSome: ({ project, deletedOnly = false }) =>
       noted(
         project,
         'files',
         alone(project, 'files', async (_lease, stop) => {
           const floor = await books.floorOf(project, 'files');
-          const partitions = await files.toCompact(project, { floor, limit: PARTITIONS_AT_ONCE + 1, nowMs: Date.now() });
+          const partitions = await files.toCompact(project, { floor, limit: PARTITIONS_AT_ONCE + 1, nowMs: Date.now(), deletedOnly });
           for (const partition of partitions.slice(0, PARTITIONS_AT_ONCE)) await compact(partition, floor, stop);
           const more = partitions.length > PARTITIONS_AT_ONCE;
-          if (!more) await books.compacted(project);
+          if (!more && !deletedOnly) await books.compacted(project);
           return { partitions: Math.min(partitions.length, PARTITIONS_AT_ONCE), more };
         }),
       ),

@@ -27,6 +27,7 @@ import { erasureRoutes } from './routes/erasures.ts';
 import { presetRoutes } from './routes/presets.ts';
 import { rescoreRoutes } from './routes/rescores.ts';
 import { runRoutes } from './routes/runs.ts';
+import { warehouseRoutes } from './routes/warehouse.ts';
 import { scheduleRoutes } from './routes/schedules.ts';
 import { hookRoutes } from './routes/hooks.ts';
 import { trackingRoutes } from './routes/tracking.ts';
@@ -112,6 +113,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   voiceBatchRoutes(routes, dependencies);
   runRoutes(routes, dependencies);
   completenessRoutes(routes, dependencies);
+  warehouseRoutes(routes, dependencies);
   messageRoutes(routes, dependencies);
   scheduleRoutes(routes, dependencies);
   connectorRoutes(routes, dependencies);

@@ -9,6 +9,10 @@ import type { CallsClient } from '../client/calls.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { AdaptersOf } from '../adapters/connectors/of-project.ts';
 import type { ScheduleOf } from '../client/schedules.ts';
+import type { WarehouseClient } from '../client/warehouse.ts';
+import type { WarehouseBooks } from '../db/warehouse.ts';
+import type { WarehouseFiles } from '../db/warehouse-files.ts';
+import type { WarehouseSink } from '../domain/warehouse.ts';
 import type { ReportLinks } from '../accounts/report-links.ts';
 import type { RescoresClient } from '../client/rescores.ts';
 import type { PresetsClient } from '../client/presets.ts';
@@ -92,6 +96,7 @@ export interface ApiDependencies {
   credentials: Pick<Credentials, 'forget'>;
   adaptersOf: AdaptersOf;
   scheduleOf: ScheduleOf;
+  warehouse: { books: WarehouseBooks; files: WarehouseFiles; client: WarehouseClient; sinks: readonly WarehouseSink[] };
   /** Systems that the installation's settings connect, for its own project. */
   installed: readonly string[];
   /** Who may send webhooks. */

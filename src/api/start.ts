@@ -10,6 +10,7 @@ import { createKeyRing } from '../crypto/key-ring.ts';
 import { createAudit } from '../db/audit.ts';
 import { createExpiry } from '../client/expiry.ts';
 import { createIdempotency } from '../db/idempotency.ts';
+import { messageOf } from '../domain/errors.ts';
 import type { Wiring } from '../wiring.ts';
 import { createApi, listen, type RunningApi } from './app.ts';
 import { amoCrmDelivery, webexDelivery } from './deliveries.ts';
@@ -32,7 +33,7 @@ const HOUR_MS = 3_600_000;
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
   const { accounts, config, log, db, calls, runs, effects, messages, messagesClient, reportLinks, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, presets, presetTests, presetsClient, rescores, rescoresClient, guard, erasures, erasuresClient, intake, budgetRelease, scheduleOf, temporal, voiceCalls, voiceCallsClient, voiceBatches, voiceLines, voiceLinesClient } = wiring;
-  const { completeness, completenessClient } = wiring;
+  const { completeness, completenessClient, warehouse } = wiring;
   const deliveries: Record<string, Delivery> = {
     webex: webexDelivery({ callsClient, scheduleOf, log }),
     amocrm: amoCrmDelivery({ adaptersOf, intake, callsClient, pace: paceOf(config), log }),
@@ -46,6 +47,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
   const expiry = createExpiry({ calls, projects, client: callsClient, log });
   const housekeeping = [
     startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep, completeness: completenessClient.sweep, tracking: () => wiring.tracking.sweep(config.TRACKING_KEEP) }, everyMs: HOUR_MS, log }),
+    startHousekeeping({ sweeps: { warehouse: warehouse.client.sweep }, everyMs: HOUR_MS / 60, log }),
     startHousekeeping({ sweeps: { budgets: budgetRelease.everywhere, voiceCalls: voiceCallsClient.sweep }, everyMs: HOUR_MS / 4, log }),
   ];
   const app = createApi({
@@ -93,6 +95,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     credentials,
     adaptersOf,
     scheduleOf,
+    warehouse,
     installed: (Object.keys(SYSTEMS) as System[]).filter((system) => withSystem(config, system)),
     senders: createSenders({ config, connectors }),
     codec: createPayloadCodec(createKeyRing(config.AFTERCALL_KEYS)),
@@ -112,6 +115,8 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     await Promise.all([relay.stop(), publicationRelay.stop(), trackingRelay.stop(), voiceLinesRelay.stop()]);
     throw error;
   });
+  // Nobody waits for it; what fails is tried again by the sweep.
+  void warehouse.client.sweep().catch((error: unknown) => log.warn({ error: messageOf(error) }, "the warehouse's timetables could not be set, will be tried again"));
   const firstAdmin = await accounts.createFirstAdmin();
   return {
     url: api.url,

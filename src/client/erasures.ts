@@ -5,7 +5,7 @@ import type { Erasures } from '../db/erasures.ts';
 import type { Projects } from '../db/projects.ts';
 import { inProject } from '../db/scope.ts';
 import { queueName } from '../domain/activities.ts';
-import type { Certificate } from '../domain/erasure.ts';
+import type { Certificate, EraseCallsInput } from '../domain/erasure.ts';
 import { erasureWorkflowId, retentionWorkflowId } from '../domain/ids.ts';
 import type { Pace } from '../domain/messages.ts';
 import { SEARCH_ATTRIBUTES } from './temporal.ts';
@@ -14,7 +14,7 @@ const GRPC_NOT_FOUND = 5;
 
 export type ErasuresClient = ReturnType<typeof createErasuresClient>;
 
-export const createErasuresClient = ({ client, erasures, projects, keyRing, pace }: { client: Client; erasures: Erasures; projects: Projects; keyRing: KeyRing; pace: Pace }) => {
+export const createErasuresClient = ({ client, erasures, projects, keyRing, pace, warehouse }: { client: Client; erasures: Erasures; projects: Projects; keyRing: KeyRing; pace: Pace; warehouse: NonNullable<EraseCallsInput['warehouse']> }) => {
   const start = async (workflow: 'eraseCalls' | 'applyRetention', workflowId: string, project: string, input: object): Promise<void> => {
     try {
       await client.workflow.start(workflow, {
@@ -28,7 +28,7 @@ export const createErasuresClient = ({ client, erasures, projects, keyRing, pace
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
     }
   };
-  const begin = (project: string, erasureId: string): Promise<void> => start('eraseCalls', erasureWorkflowId(project, erasureId), project, { erasureId });
+  const begin = (project: string, erasureId: string): Promise<void> => start('eraseCalls', erasureWorkflowId(project, erasureId), project, { erasureId, warehouse });
 
   return {
     /** What stands for a call or a number where neither may stand. */

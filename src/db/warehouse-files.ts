@@ -31,8 +31,8 @@ export const TOMBSTONE_MS = 48 * 3_600_000;
 /** The warehouse's files: which there are, which count, and which are to be removed. */
 export const createWarehouseFiles = (db: Database) => ({
   /** Writes down that a file is about to be written. */
-  async plan(project: string, { key, form, table, dt, loadId, rows, bytes }: WarehouseFile & { table: WarehouseTable; dt: string; rows: number; bytes: number }): Promise<void> {
-    const values = { load_id: loadId, rows, bytes, superseded_at: null };
+  async plan(project: string, { key, form, table, dt, loadId, rows, bytes, tombstones }: WarehouseFile & { table: WarehouseTable; dt: string; rows: number; bytes: number; tombstones: number }): Promise<void> {
+    const values = { load_id: loadId, rows, bytes, tombstones, superseded_at: null };
     await db
       .insertInto('warehouse_files')
       .values({ project, key, form, name: table, dt, ...values })
@@ -43,14 +43,16 @@ export const createWarehouseFiles = (db: Database) => ({
   /**
    * Partitions whose files are to be put together: those with files as they were loaded, with tombstones past their
    * time, or with rows from before everything was built anew. The oldest days first.
+   *
+   * @param deletedOnly only those of which something was deleted since
    */
-  async toCompact(project: string, { floor, limit, nowMs }: { floor: number; limit: number; nowMs: number }): Promise<PartitionKey[]> {
+  async toCompact(project: string, { floor, limit, nowMs, deletedOnly }: { floor: number; limit: number; nowMs: number; deletedOnly: boolean }): Promise<PartitionKey[]> {
     const { rows } = await sql<{ name: WarehouseTable; dt: string }>`
       select name, dt::text as dt from warehouse_files
       where project = ${project} and done and superseded_at is null
-        and (form = 'json' or floor_load < ${floor} or (tombstones > 0 and load_id < ${nowMs - TOMBSTONE_MS}
+        and (form = 'json' and (tombstones > 0 or ${!deletedOnly}) or not ${deletedOnly} and (floor_load < ${floor} or (tombstones > 0 and load_id < ${nowMs - TOMBSTONE_MS}
           -- While another file may still hold the older rows, a tombstone stays.
-          and not exists (select from warehouse_files o where o.project = warehouse_files.project and o.name = warehouse_files.name and o.dt = warehouse_files.dt and (o.superseded_at is not null or not o.done))))
+          and not exists (select from warehouse_files o where o.project = warehouse_files.project and o.name = warehouse_files.name and o.dt = warehouse_files.dt and (o.superseded_at is not null or not o.done)))))
       group by 1, 2 order by 2, 1 limit ${limit}`.execute(db);
     return rows.map(({ name, dt }) => ({ project, table: name, dt }));
   },

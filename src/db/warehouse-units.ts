@@ -5,8 +5,9 @@ import type { ProjectSettings } from '../domain/settings.ts';
 import { effectiveAnalysis, type ReviewEntry } from '../domain/review.ts';
 import { teamOf } from '../domain/team.ts';
 import type { UnitKind } from '../domain/warehouse.ts';
-import { type CallFacts, callUnitId, callUnits, type CostFacts, costUnit, costUnitId, effectUnit, effectUnitId, trackingUnit, trackingUnitId, type UnitRows, type VoiceFacts, voiceUnit, voiceUnitId } from '../domain/warehouse-rows.ts';
+import { type CallFacts, callUnits, type CostFacts, costUnit, costUnitId, effectUnit, effectUnitId, trackingUnit, trackingUnitId, type UnitRows, type VoiceFacts, voiceUnit, voiceUnitId } from '../domain/warehouse-rows.ts';
 import type { WarehouseTable } from '../domain/warehouse-tables.ts';
+import { callHash } from './erasures.ts';
 import { entriesOfCalls } from './reviews.ts';
 import type { Schema } from './schema.ts';
 
@@ -23,9 +24,11 @@ export interface ChangedUnit {
 /** The plain key names what was asked of whom. */
 const costKeyOf = (key: string): string => createHash('sha256').update(key).digest('hex');
 
+const callUnitId = (project: string, callId: string): string => `call/${callHash({ project, callId })}`;
+
 /** Which rows of which tables a unit has, and under which name. */
-const PLACES: Record<UnitKind, { tables: readonly WarehouseTable[]; unitId: (unit: string) => string }> = {
-  call: { tables: ['calls', 'answers', 'events'], unitId: callUnitId },
+const PLACES: Record<UnitKind, { tables: readonly WarehouseTable[]; unitId: (unit: string, project: string) => string }> = {
+  call: { tables: ['calls', 'answers', 'events'], unitId: (callId, project) => callUnitId(project, callId) },
   voice: { tables: ['calls'], unitId: voiceUnitId },
   cost: { tables: ['costs'], unitId: (unit) => costUnitId(costKeyOf(unit)) },
   effect: { tables: ['effects'], unitId: effectUnitId },
@@ -53,7 +56,7 @@ export const readUnits = async (db: Reader, project: string, changed: readonly C
     const { tables, unitId } = PLACES[kind];
     for (const table of tables) {
       for (const dt of days) {
-        const gone = { table, unitId: unitId(unit), dt, rows: [] };
+        const gone = { table, unitId: unitId(unit, project), dt, rows: [] };
         if (!there.has(JSON.stringify([table, gone.unitId, dt]))) found.push(gone);
       }
     }
@@ -91,6 +94,7 @@ const readCalls = async (db: Reader, project: string, callIds: readonly string[]
     const recording = own.find((version) => version.recording)?.recording;
     return {
       callId,
+      unitId: callUnitId(project, callId),
       source: call.source,
       details,
       category: categoryOf(categories, details),

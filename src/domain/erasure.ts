@@ -1,4 +1,5 @@
 import type { Pace } from './messages.ts';
+import type { WarehouseSink } from './warehouse.ts';
 
 export const ERASURE_KINDS = ['call', 'phone', 'retention'] as const;
 export type ErasureKind = (typeof ERASURE_KINDS)[number];
@@ -26,6 +27,8 @@ export interface EraseCallsInput {
   project: string;
   erasureId: string;
   pace: Pace;
+  /** Where rows about the calls have been loaded to; absent in workflows from before there was a warehouse. */
+  warehouse?: { sinks: WarehouseSink[]; graceMs: number };
   /** Set by the workflow itself when it continues as new. */
   late?: LateCall[];
 }
@@ -40,7 +43,7 @@ export interface ErasureActivities {
   /** Erases some of what is left to be erased. @returns once none is left, those to be cleaned up after */
   eraseSome(input: { project: string; erasureId: string }): Promise<{ left: number; late: LateCall[] }>;
   eraseLate(input: { project: string; erasureId: string; late: LateCall[] }): Promise<void>;
-  certifyErasure(input: { project: string; erasureId: string }): Promise<void>;
+  certifyErasure(input: { project: string; erasureId: string; /** What was erased beside the calls' own. */ erased?: Places }): Promise<void>;
   /** Removes a page of what a project keeps no longer. @returns whether there may be more */
   retainPage(input: { project: string }): Promise<boolean>;
 }

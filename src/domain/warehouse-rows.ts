@@ -8,6 +8,8 @@ import { COLUMNS, type ColumnValues, fileColumns, type WarehouseRow, type Wareho
 /** What the rows of the warehouse are made of, as the database holds it. */
 export interface CallFacts {
   callId: string;
+  /** Made of a hash of its ID: what says of an erased call that it is gone does not say which. */
+  unitId: string;
   source: string;
   details: CallDetails;
   category: string | undefined;
@@ -131,15 +133,13 @@ const outcomeOf = ({ details, voice }: CallFacts): string => {
 
 /** A call with its answers, and with what was noticed in it. */
 export const callUnits = (call: CallFacts): UnitRows[] => {
-  const unit = { unitId: callUnitId(call.callId), dt: dayOf(call.details.startedAtMs) };
+  const unit = { unitId: call.unitId, dt: dayOf(call.details.startedAtMs) };
   return [
     { table: 'calls', ...unit, rows: [callRow(call)] },
     { table: 'answers', ...unit, rows: answerRows(call) },
     { table: 'events', ...unit, rows: noticedRows(call) },
   ];
 };
-
-export const callUnitId = (callId: string): string => `call/${callId}`;
 
 const callRow = (call: CallFacts): WarehouseRow => {
   const analysis = call.graded?.analysis;
@@ -210,7 +210,7 @@ const noticedRows = (call: CallFacts): WarehouseRow[] => {
   if (!analysis) return [];
   const noticed = (kind: 'pattern' | 'issue', index: number, name: string, positionMs?: number) =>
     row('events', {
-      event_id: `${callUnitId(call.callId)}/${kind}/${index}`,
+      event_id: `${call.unitId}/${kind}/${index}`,
       kind,
       name,
       call_id: call.callId,

@@ -1,6 +1,6 @@
 import { continueAsNew, sleep } from '@temporalio/workflow';
-import type { EraseCallsInput, LateCall } from '../domain/erasure.ts';
-import { erasureActivities } from './proxies.ts';
+import type { EraseCallsInput, LateCall, Places } from '../domain/erasure.ts';
+import { erasureActivities, warehouseActivities } from './proxies.ts';
 
 const PAGES_PER_RUN = 200;
 
@@ -25,8 +25,27 @@ export async function eraseCalls(input: EraseCallsInput): Promise<void> {
     await sleep(2 * pace.heartbeatTimeoutMs);
     await eraseLate({ project, erasureId, late });
   }
-  await certifyErasure({ project, erasureId });
+  const erased = input.warehouse ? await forgetInWarehouse(input, input.warehouse) : {};
+  await certifyErasure({ project, erasureId, ...(Object.keys(erased).length > 0 ? { erased } : {}) });
 }
+
+/** Longer than a query takes to find its files; one that is cut off by it may be asked again. */
+const MOST_GRACE_MS = 60_000;
+
+/**
+ * Has the warehouse forget what the database has: the calls' rows are taken back, and files that held them written anew.
+ *
+ * @returns how many files were removed for it
+ */
+const forgetInWarehouse = async ({ project, pace }: EraseCallsInput, { sinks, graceMs }: NonNullable<EraseCallsInput['warehouse']>): Promise<Places> => {
+  const { loadBatch, compactSome, sweepFiles } = warehouseActivities(pace, { patient: true });
+  for (const sink of sinks) while ((await loadBatch({ project, sink })).more);
+  while ((await compactSome({ project, deletedOnly: true })).more);
+  const waitMs = Math.min(graceMs, MOST_GRACE_MS);
+  await sleep(waitMs);
+  const swept = await sweepFiles({ project, olderThanMs: waitMs });
+  return swept > 0 ? { 'files of the warehouse': swept } : {};
+};
 
 /** Removes what a project keeps no longer. */
 export async function applyRetention(input: { project: string; pace: EraseCallsInput['pace'] }): Promise<void> {

@@ -1,4 +1,5 @@
-import { continueAsNew, log, ParentClosePolicy, sleep, startChild, WorkflowExecutionAlreadyStartedError } from '@temporalio/workflow';
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import { continueAsNew, log, ParentClosePolicy, sleep, startChild } from '@temporalio/workflow';
 import { queueName } from '../domain/activities.ts';
 import { warehouseCompactWorkflowId } from '../domain/ids.ts';
 import type { CompactWarehouseInput, LoadWarehouseInput, WarehouseSummary } from '../domain/warehouse.ts';

@@ -181,7 +181,9 @@ describe('an erasure that is broken off between two places', () => {
     // The second attempt finds nothing that runs; what the first one has ended is cleaned up after all the same.
     const { events } = await temporal.workflow.getHandle(erasureWorkflowId('default', erasureId)).fetchHistory();
     const steps = (events ?? []).flatMap((event) => event.activityTaskScheduledEventAttributes?.activityType?.name ?? []);
-    expect(steps).toEqual(hasEnded ? ['eraseSome', 'certifyErasure'] : ['eraseSome', 'eraseLate', 'certifyErasure']);
+    // The warehouse is told of it batch by batch, however many there are.
+    const forgotten = ['loadBatch', 'compactSome', 'sweepFiles'];
+    expect([...new Set(steps)]).toEqual(['eraseSome', ...(hasEnded ? [] : ['eraseLate']), ...forgotten, 'certifyErasure']);
   }, 240_000);
 });
 

@@ -6,10 +6,11 @@ import type { CompletenessActivities } from '../../src/domain/completeness.ts';
 import type { ErasureActivities } from '../../src/domain/erasure.ts';
 import type { PresetTestActivities } from '../../src/domain/preset-test.ts';
 import type { RescoreActivities } from '../../src/domain/rescore.ts';
+import type { WarehouseActivities } from '../../src/domain/warehouse.ts';
 import type { VoiceLinesActivities } from '../../src/domain/voice-lines.ts';
 import type { HandOverActivities, VoiceActivities, VoiceStanding } from '../../src/domain/voice-work.ts';
 
-type Steps = CompletenessActivities & RecordingActivities & LlmActivities & CrmActivities & DeskActivities & IngestActivities & MessageActivities & PublicationActivities & BulkActivities & ErasureActivities & PresetTestActivities & RescoreActivities & VoiceActivities & HandOverActivities & VoiceLinesActivities;
+type Steps = CompletenessActivities & RecordingActivities & LlmActivities & CrmActivities & DeskActivities & IngestActivities & MessageActivities & PublicationActivities & BulkActivities & ErasureActivities & PresetTestActivities & RescoreActivities & VoiceActivities & HandOverActivities & VoiceLinesActivities & WarehouseActivities;
 export type StepName = keyof Steps;
 
 const COMPLETED: VoiceStanding = { state: 'completed', found: true, connected: true, handedOver: false };
@@ -34,6 +35,9 @@ export const scriptedSteps = () => {
     awaitSettled: () => 0,
     writeReport: () => ({}),
     failRun: () => undefined,
+    loadBatch: () => ({ units: 0, rows: 0, more: false, rebuilt: false }),
+    compactSome: () => ({ partitions: 0, more: false }),
+    sweepFiles: () => 0,
     carryMessage: () => ({ state: 'delivered' }),
     abandonMessage: () => undefined,
     publishCall: () => ({ more: false }),

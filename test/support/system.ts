@@ -59,6 +59,7 @@ export const startSystem = async ({ server, env = {}, ...given }: SystemOptions)
     RETRY_ATTEMPTS: '3',
     LOG_LEVEL: 'error',
     INGEST_SETTLE: '2m',
+    WAREHOUSE_GRACE: '1s',
     ...(process.env['WORKFLOW_BUNDLE'] ? { WORKFLOW_BUNDLE: process.env['WORKFLOW_BUNDLE'] } : {}),
     ...env,
   };
