@@ -68,7 +68,12 @@ export const createCompletenessActivities = ({ adaptersOf, calls, completeness, 
     const { fromMs, toMs, listToMs, watchedFromMs } = opened;
     const page = await source.listCalls({ fromMs, toMs: source.listsBy === 'change' ? listToMs : toMs, ...(cursor ? { cursor } : {}), signal: signal() });
     const ofTheDay = page.calls.filter(({ startedAtMs }) => startedAtMs >= fromMs && startedAtMs < toMs);
-    const listed = ofTheDay.map(({ callId, status, startedAtMs }): ListedCall => ({ callId, status: status !== 'open' && startedAtMs < watchedFromMs ? 'too_old' : status }));
+    const unplaced = new Set(page.unplaced && !(await projects.settings(key.project)).takeUnplacedCalls ? page.unplaced : []);
+    const statusOf = ({ callId, status, startedAtMs }: CallDetails): ListedCall['status'] => {
+      if (unplaced.has(callId)) return 'unplaced';
+      return status !== 'open' && startedAtMs < watchedFromMs ? 'too_old' : status;
+    };
+    const listed = ofTheDay.map((call): ListedCall => ({ callId: call.callId, status: statusOf(call) }));
     const missing = new Set(await completeness.noteListed(key, [...listed, ...(page.leftOut ?? []).map((callId): ListedCall => ({ callId: callId.slice(0, 200), status: 'left_out' }))]));
     if (missing.size > 0 && isToTakeIn) await takeIn(key, ofTheDay.filter(({ callId }) => missing.has(callId)), pace);
     if (missing.size > 0 && !isToTakeIn) await completeness.noteProblem(key, [...missing], 'The day was only to be compared.');

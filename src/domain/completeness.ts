@@ -188,8 +188,8 @@ export interface CompletenessActivities {
 
 /** A call as the comparison has found it: what its source lists, and how it stands here. */
 export interface Compared {
-  /** `waiting`: handed in, and not taken in yet. `left_out`: its ID is none that we can use. `too_old`: from before the source was watched. */
-  status: 'completed' | 'abandoned' | 'open' | 'waiting' | 'left_out' | 'too_old' | 'erased';
+  /** `waiting`: handed in, and not taken in yet. `left_out`: its ID is none that we can use. `too_old`: from before the source was watched. `unplaced`: somebody else placed it, and the project takes none of those. */
+  status: 'completed' | 'abandoned' | 'open' | 'waiting' | 'left_out' | 'too_old' | 'unplaced' | 'erased';
   /** Why it could not be taken in. */
   problem: string | null;
   ours: (Standing & { step: string | null; attention: { code: string; message: string } | null }) | null;
@@ -210,6 +210,8 @@ export const judge = ({ status, problem, ours }: Compared): { verdict: Verdict; 
       return { verdict: 'left_out_id', detail: null };
     case 'too_old':
       return { verdict: 'before_first_window', detail: null };
+    case 'unplaced':
+      return { verdict: 'filtered', detail: 'The project takes in no calls that it did not place (`takeUnplacedCalls`).' };
     case 'open':
       return { verdict: 'open_at_source', detail: null };
     case 'waiting':

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { ScheduleOverlapPolicy } from '@temporalio/client';
 import { sql } from 'kysely';
 import { AMOCRM_CLIENT } from '../../sandbox/amocrm/server.ts';
 import { SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
@@ -12,10 +13,11 @@ import { startApi } from '../../src/api/start.ts';
 import { createSchedules } from '../../src/client/schedules.ts';
 import { paceOf, projectSettings } from '../../src/config.ts';
 import { asOwner } from '../../src/db/scope.ts';
-import type { CallState } from '../../src/domain/call.ts';
+import { toEvent } from '../../src/api/given-events.ts';
+import type { CallDetails, CallState } from '../../src/domain/call.ts';
 import type { DayCounts, GapReason } from '../../src/domain/completeness.ts';
 import { callWorkflowId } from '../../src/domain/ids.ts';
-import { addDays, dayAt } from '../../src/domain/local-time.ts';
+import { addDays, boundsOfDay, dayAt } from '../../src/domain/local-time.ts';
 import type { ProjectSettings } from '../../src/domain/settings.ts';
 import { isSampled } from '../../src/domain/staging.ts';
 import { addNotes, changeNote, setLimits } from '../support/amocrm.ts';
@@ -46,7 +48,7 @@ beforeAll(async () => {
     server,
     sandbox,
     folder,
-    env: { ...sandbox.telling, API_PORT: '0', DATABASE_URL: await postgres.createDatabase(), AMOCRM_WEBHOOK_SECRET: SECRET, RECORDING_FIRST_LOOK: '30m', INGEST_SETTLE: '1s', RUN_ANALYSIS: 'false', RUN_CRM_ACTIONS: 'false' },
+    env: { ...sandbox.telling, API_PORT: '0', DATABASE_URL: await postgres.createDatabase(), AMOCRM_WEBHOOK_SECRET: SECRET, RECORDING_FIRST_LOOK: '30m', COMPLETENESS_HOUR: '0', INGEST_SETTLE: '1s', RUN_ANALYSIS: 'false', RUN_CRM_ACTIONS: 'false' },
   });
   await setLimits(sandbox.amocrm, { perSecond: 100 });
   api = await startApi(system.wiring);
@@ -81,7 +83,10 @@ interface Day extends DayCounts {
 const compare = async (source: string, day: string, body: object = {}): Promise<Day> => {
   const path = `/completeness/${source}/${day}`;
   const before = await ask<Day>('GET', path);
-  expect(await ask('POST', `${path}/reconcile`, body)).toEqual({ source, day, started: true, status: 202 });
+  let asked = await ask('POST', `${path}/reconcile`, body);
+  // The last one has said what it found a moment before its workflow closes.
+  for (; asked['started'] === false; asked = await ask('POST', `${path}/reconcile`, body)) await sleep(50);
+  expect(asked).toEqual({ source, day, started: true, status: 202 });
   for (let left = 1_200; left > 0; left -= 1) {
     const now = await ask<Day>('GET', path);
     if (now.status === 200 && now.startedAt !== before.startedAt && now.state !== 'running') return now;
@@ -351,6 +356,44 @@ describe('a day with every kind of gap', () => {
     expect(await compare('webex', await ours(6, 'lately'))).toMatchObject({ listed: 0, ours: 1, notListed: { unexplained: 1 }, unexplained: 1, settled: false });
   });
 
+  it('is compared by the schedule, with the days that were missed, though one of them cannot be', async () => {
+    const { wiring, config } = system;
+    const schedules = createSchedules({ client: wiring.temporal, config, pace: paceOf(config), minutesBack: config.MINUTES_BACK, project: 'default', source: 'webex' });
+    await readWindow('webex', { fromMs: dayAgo(6).fromMs, toMs: dayAgo(6).fromMs + 1 });
+    await schedules.apply();
+    await schedules.pause('only the comparison is asked for');
+    const schedule = wiring.temporal.schedule.getHandle('completeness/default/webex');
+    expect((await schedule.describe()).state.paused).toBe(true);
+    await schedules.resume('now');
+    await schedules.pause('as before');
+    const dayOf = async (days: number): Promise<Day & { status: number }> => ask<Day>('GET', `/completeness/webex/${dayAgo(days).day}`);
+    // What only people asked for says nothing of the days around it; the first time it is the last day alone.
+    expect((await dayOf(1)).status).toBe(404);
+    const check = async (days: number[]): Promise<void> => {
+      const before = await Promise.all(days.map(dayOf));
+      // Beside the one before, which says what it found a moment before it closes.
+      await schedule.trigger(ScheduleOverlapPolicy.ALLOW_ALL);
+      for (const [index, days_] of days.entries()) for (let now = await dayOf(days_); now.startedAt === before[index]!.startedAt || now.state === 'running' || now.status !== 200; now = await dayOf(days_)) await sleep(100);
+    };
+    const missed = await add({ status: 'abandoned' }, dayAgo(1).fromMs);
+    await check([1]);
+    expect(await dayOf(1)).toMatchObject({ state: 'done', askedBy: null, takenIn: expect.any(Number) as unknown });
+    await until(missed, 'completed');
+    expect((await dayOf(2)).status).toBe(404);
+    // Nothing ran for two days, and one day's list cannot be read at first.
+    await wiring.db.deleteFrom('completeness_days').where('source', '=', 'webex').where('day', '=', dayAgo(1).day).execute();
+    await wiring.completeness.open({ project: 'default', source: 'webex', day: dayAgo(5).day }, { timeZone: 'UTC', ...boundsOfDay(dayAgo(5).day, 'UTC'), token: 'of somebody who died' });
+    await addFaults(sandbox.webex, { route: 'GET /v1/tasks', skip: 1, times: 2, effect: { kind: 'respond', status: 403, body: {} } });
+    await check([5, 2, 1]);
+    await clearFaults(sandbox.webex);
+    const states = await Promise.all([5, 4, 3, 2, 1].map(async (days) => (await dayOf(days)).state));
+    expect(states.filter((state) => state === 'failed')).toHaveLength(1);
+    expect([states[0], states[4]]).toEqual(['done', 'done']);
+    expect((await ask<{ days: Day[] }>('GET', '/completeness?source=webex&gaps=unexplained')).days.some(({ day: of, state }) => state === 'failed' && of === dayAgo(5 - states.indexOf('failed')).day)).toBe(true);
+    await schedules.remove();
+    await expect(schedule.describe()).rejects.toThrow(/not found/i);
+  }, 120_000);
+
   it('refuses what cannot be compared', async () => {
     expect(await ask('POST', `/completeness/webex/${addDays(dayAt(Date.now(), 'UTC'), 2)}/reconcile`, {})).toMatchObject({ status: 400 });
     expect(await ask('POST', `/completeness/webex/2026-02-30/reconcile`, {})).toMatchObject({ status: 400 });
@@ -359,4 +402,37 @@ describe('a day with every kind of gap', () => {
     expect(await ask('GET', '/completeness/webex/2020-01-01')).toMatchObject({ status: 404 });
     expect(await ask('GET', '/completeness?cursor=nonsense')).toMatchObject({ status: 400 });
   });
+});
+
+describe('calls that were handed in', () => {
+  it('are held against the receipts of the day on which they came', async () => {
+    const { wiring } = system;
+    const yesterday = dayAgo(1);
+    const details = (callId: string): CallDetails => ({ source: 'hook', callId, status: 'abandoned', direction: 'inbound', startedAtMs: yesterday.fromMs - 40 * 86_400_000 });
+    await asOwner(() => sql`create trigger refuse_handed_in before insert on calls for each row when (new.call_id = 'hook-3') execute function refuse_loudly()`.execute(wiring.db));
+    await wiring.inbox.receiveAll(['hook-1', 'hook-2', 'hook-3', 'hook-4'].map((callId) => toEvent('default', 'hook', { details: details(callId) })));
+    await wiring.db.updateTable('inbox').set({ received_at: sql<never>`${new Date(yesterday.fromMs + HOUR_MS).toISOString()}::timestamptz` }).where('source', '=', 'hook').execute();
+    for (const callId of ['hook-1', 'hook-2', 'hook-4']) while ((await wiring.calls.find(system.key(callId)))?.state !== 'completed') await sleep(100);
+    while ((await wiring.db.selectFrom('inbox').select('error').where('source', '=', 'hook').where('error', 'is not', null).execute()).length === 0) await sleep(100);
+    // One of them fell out behind our back.
+    await wiring.callsClient.result(system.key('hook-4'));
+    await wiring.db.deleteFrom('calls').where('call_id', '=', 'hook-4').execute();
+    await wiring.completenessClient.sweep(yesterday.fromMs + 30 * HOUR_MS);
+    const path = `/completeness/hook/${yesterday.day}`;
+    while ((await ask<Day>('GET', path)).state !== 'done') await sleep(100);
+    expect(await ask<Day>('GET', path)).toMatchObject({ listed: 4, ours: 2, gaps: { abandoned: 2, not_taken_in: 1, unexplained: 1 }, notListed: {}, takenIn: 0, askedBy: null });
+    expect(await ask('GET', `${path}/calls?reason=not_taken_in`)).toMatchObject({ calls: [{ callId: 'hook-3', detail: 'this call cannot be stored' }] });
+    // Once a day, however often it is looked.
+    await wiring.completenessClient.sweep(yesterday.fromMs + 30 * HOUR_MS);
+    expect((await ask<Day>('GET', path)).checks).toBe(1);
+    // Ours of today, received yesterday.
+    expect(await compare('hook', dayAgo(0).day)).toMatchObject({ listed: 0, ours: 2, notListed: { moved_day: 2 }, unexplained: 0 });
+    // What is erased leaves no receipt behind that names it.
+    await wiring.erasuresClient.erase({ project: 'default', id: 'handed-in', kind: 'call', subject: wiring.erasuresClient.subjectOf('default', 'hook-1'), by: 'ann', callIds: ['hook-1'] });
+    while (await wiring.calls.find(system.key('hook-1'))) await sleep(50);
+    await wiring.inbox.receive(toEvent('default', 'hook', { details: details('hook-1') }));
+    while ((await wiring.db.selectFrom('inbox').select('event_id').where('source', '=', 'hook').where('delivered_at', 'is', null).execute()).length > 1) await sleep(100);
+    expect(await wiring.db.selectFrom('inbox').select('event_id').where('about', '=', 'hook-1').execute()).toEqual([]);
+    expect(await compare('hook', yesterday.day)).toMatchObject({ listed: 3, gaps: { abandoned: 1 } });
+  }, 120_000);
 });

@@ -40,6 +40,7 @@ describe('the reason of a gap', () => {
     ['of an ID that cannot be used', { status: 'left_out' }, 'left_out_id', null],
     ['from before the first window', { status: 'too_old' }, 'before_first_window', null],
     ['from before, and ours all the same', { status: 'too_old', ours: standing('completed', { result: 'too_short' }) }, 'too_short', null],
+    ['placed by somebody else', { status: 'unplaced' }, 'filtered', 'The project takes in no calls that it did not place (`takeUnplacedCalls`).'],
     ['erased', { status: 'erased' }, 'erased', null],
     ['handed in and not delivered', { status: 'waiting', problem: 'Temporal is down.' }, 'not_taken_in', 'Temporal is down.'],
     ['not to be taken in', { problem: 'invalid' }, 'not_taken_in', 'invalid'],
