@@ -52,7 +52,8 @@ export const startTrackingRelay = ({ queue, sinkOf, log }: Dependencies): Relay 
     const missed = async (tried: { code: string; reason: string; advice: string; outcome: 'refused' | 'unknown'; retryAfterMs?: number | undefined; final?: boolean }): Promise<void> => {
       const state = await queue.missed(event, { sink: sink.name, ...tried });
       note(project, subject, false);
-      log.warn({ project, eventId: id, name, attempts: event.attempts, code: tried.code, state, reason: tried.reason }, state === 'failed' ? 'tracking event not delivered, waits for somebody' : 'tracking event not delivered, will be tried again');
+      // Why is in the view: a receiver's own words may name somebody.
+      log.warn({ project, eventId: id, name, attempts: event.attempts, code: tried.code, state }, state === 'failed' ? 'tracking event not delivered, waits for somebody' : 'tracking event not delivered, will be tried again');
     };
     let sent: Sent;
     try {

@@ -37,10 +37,10 @@ const TRIES_KEPT = 20;
 /** A sink that asks for more waits in vain. */
 const LONGEST_WISH_MS = 3_600_000;
 
-const tried = (tryOf: Omit<TrackingTry, 'at'>) =>
-  sql<never>`(select coalesce(jsonb_agg(t order by n), '[]') from (select t, n from jsonb_array_elements(tries || ${json([{ at: new Date().toISOString(), ...tryOf }])}::jsonb) with ordinality as all_tries (t, n) order by n desc limit ${TRIES_KEPT}) kept)`;
+const tried = (tryOf: Omit<TrackingTry, 'at'>, column = 'tries') =>
+  sql<never>`(select coalesce(jsonb_agg(t order by n), '[]') from (select t, n from jsonb_array_elements(${sql.ref(column)} || ${json([{ at: new Date().toISOString(), ...tryOf }])}::jsonb) with ordinality as all_tries (t, n) order by n desc limit ${TRIES_KEPT}) kept)`;
 
-const LEFT_BY_ANOTHER: Omit<TrackingTry, 'at' | 'sink'> = { outcome: 'unknown', reason: 'Its relay ended while it was being sent.', advice: 'It is sent again, under the same key.' };
+const LEFT_BEHIND: Omit<TrackingTry, 'at'> = { sink: 'unknown', outcome: 'unknown', reason: 'Its relay ended while it was being sent.', advice: 'It is sent again, under the same key.' };
 
 const NO_SINK: Omit<TrackingTry, 'at'> = { sink: 'none', outcome: 'refused', code: 'CONFIG_INVALID', reason: 'The project has no sink for tracking events.', advice: 'Connect one, then replay what was skipped.' };
 
@@ -75,7 +75,7 @@ export const createTrackingQueue = (db: Database, { patienceMs, leastAttempts = 
       )
       update tracking_events t set
         claimed_by = ${claim}, claimed_until = now() + ${leaseMs} * interval '1 millisecond', attempts = t.attempts + 1,
-        tries = case when due.claimed_by is null then t.tries else t.tries || jsonb_build_array(${json(LEFT_BY_ANOTHER)}::jsonb || jsonb_build_object('at', to_char(now() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'sink', coalesce(t.sink, ''))) end
+        tries = case when due.claimed_by is null then t.tries else ${tried(LEFT_BEHIND, 't.tries')} end
       from due where t.project = ${project} and t.id = due.id
       returning t.*`.execute(db);
     return rows.toSorted((a, b) => Number(a.seq) - Number(b.seq)).map((row) => ({ envelope: envelopeOf(row), attempts: row.attempts, claim }));
@@ -114,12 +114,11 @@ export const createTrackingQueue = (db: Database, { patienceMs, leastAttempts = 
     return rows[0]?.state;
   },
 
-  /** Settles what a project without a sink has to send. Once there is one, it can be replayed. @returns how many there were */
-  async skipUnsent(project: string): Promise<number> {
-    const { numAffectedRows = 0n } = await sql`
+  /** Settles what a project without a sink has to send. Once there is one, it can be replayed. */
+  async skipUnsent(project: string): Promise<void> {
+    await sql`
       update tracking_events set state = 'skipped', failing_since = null, claimed_by = null, claimed_until = null, tries = ${tried(NO_SINK)}, updated_at = now()
       where project = ${project} and state = 'pending' and (claimed_until is null or claimed_until < now())`.execute(db);
-    return Number(numAffectedRows);
   },
 });
 

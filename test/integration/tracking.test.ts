@@ -225,16 +225,18 @@ describe('an event that cannot be delivered', () => {
   const impatient: QueueOptions = { ...FAST, patienceMs: 0, leastAttempts: 3 };
 
   it('waits for somebody after a while, keeps back its call alone, and goes out by a replay, in order', async () => {
-    await appendAll(db, 'vc_bad');
+    await appendAll(db, 'vc_bad', { names: [INITIATED, STARTED] });
     await fault({ kind: 'respond', status: 422, body: { error: 'no such customer' } }, { times: 3 });
     relay(impatient);
     await until('it has failed', async () => (await eventOf('vc_bad', INITIATED)).state === 'failed');
     await appendAll(db, 'vc_good');
     await until('the others go on', async () => (await received('vc_good')).length === 3);
+    // One more comes meanwhile: it waits, too.
+    await appendAll(db, 'vc_bad', { names: [COMPLETED] });
     const failed = await eventOf('vc_bad', INITIATED);
     expect(failed).toMatchObject({ attempts: 3, nextTryAt: null, tries: [{ code: 'UPSTREAM_REJECTED' }, {}, { outcome: 'refused', reason: expect.stringContaining('no such customer') }] });
     expect([await received('vc_bad'), await statesOf('vc_bad'), (await eventOf('vc_bad', STARTED)).keptBackBy]).toEqual([[], ['failed', 'pending', 'pending'], failed.id]);
-    // One more comes meanwhile: it waits, too.
+    expect(await createTrackingQueue(db, FAST).dueProjects()).toEqual([]);
     expect(await tracking.backlog()).toEqual(expect.arrayContaining([expect.objectContaining({ project: 'default', state: 'failed', events: 1 }), expect.objectContaining({ state: 'pending', events: 2 })]));
 
     expect(await tracking.replay('default', failed.id)).toMatchObject({ state: 'pending', round: 2, attempts: 0, failingSince: null });

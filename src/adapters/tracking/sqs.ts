@@ -1,17 +1,7 @@
+import type { SQSClient } from '@aws-sdk/client-sqs';
 import { AftercallError, type ErrorCode, messageOf } from '../../domain/errors.ts';
 import type { Guard } from '../http/guard.ts';
 import type { TrackingEnvelope, TrackingSink } from './sink.ts';
-
-const PACKAGE = '@aws-sdk/client-sqs' as string;
-/** As much of the SDK as is used. */
-interface SQSClient {
-  send(command: unknown, options: { abortSignal: AbortSignal }): Promise<{ MessageId?: string; SequenceNumber?: string }>;
-}
-interface Sqs {
-  SQSClient: new (options: object) => SQSClient;
-  SendMessageCommand: new (input: object) => unknown;
-  GetQueueAttributesCommand: new (input: object) => unknown;
-}
 
 /** For the whole of a try; a connection that takes longer than 5 s will not come. */
 const LIMIT_MS = 10_000;
@@ -42,7 +32,7 @@ export const createSqsSink = ({ queueUrl, region, credentials, guard }: SqsSink)
   let made: Promise<SQSClient> | undefined;
   // Loaded only when asked for: most installations have no use for it.
   const client = (): Promise<SQSClient> =>
-    (made ??= (import(PACKAGE) as Promise<Sqs>).then(
+    (made ??= import('@aws-sdk/client-sqs').then(
       ({ SQSClient: Client }) =>
         // Its own retries would hide tries from the log, and repeat what may have arrived.
         new Client({ region: AWS_QUEUE.exec(queueUrl)?.[1] ?? region, endpoint: new URL(queueUrl).origin, maxAttempts: 1, requestHandler: TIMEOUTS, ...(credentials ? { credentials } : {}) }),
@@ -64,7 +54,7 @@ export const createSqsSink = ({ queueUrl, region, credentials, guard }: SqsSink)
 
     send: (event, signal) =>
       explained('Sending the event', signal, async (abortSignal) => {
-        const { SendMessageCommand } = await (import(PACKAGE) as Promise<Sqs>);
+        const { SendMessageCommand } = await import('@aws-sdk/client-sqs');
         const { MessageId, SequenceNumber } = await (await client()).send(
           new SendMessageCommand({
             QueueUrl: queueUrl,
@@ -79,7 +69,7 @@ export const createSqsSink = ({ queueUrl, region, credentials, guard }: SqsSink)
 
     check: (signal) =>
       explained('Looking at the queue', signal, async (abortSignal) => {
-        const { GetQueueAttributesCommand } = await (import(PACKAGE) as Promise<Sqs>);
+        const { GetQueueAttributesCommand } = await import('@aws-sdk/client-sqs');
         await (await client()).send(new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: ['QueueArn'] }), { abortSignal });
         return `The ${isFifo ? 'FIFO' : 'standard'} queue was found.`;
       }),
