@@ -8,7 +8,6 @@ import { amoCrmWebhookRouter } from './amocrm-webhook.ts';
 import { codecRouter } from './codec.ts';
 import type { ApiDependencies } from './dependencies.ts';
 import { docsRouter } from './docs.ts';
-import { createMetrics } from './metrics.ts';
 import { HttpProblem, problemHandler } from './problems.ts';
 import { retellWebhookRouter } from './retell-webhook.ts';
 import { reportRouter } from './report/router.ts';
@@ -50,11 +49,10 @@ const CHECK_MS = 5_000;
 
 /** The HTTP API. Open to all are health, readiness, the documentation, signing in, and webhooks with a signature or a secret address. */
 export const createApi = (dependencies: ApiDependencies): Express => {
-  const { accounts, audit, config, log, calls, inbox, idempotency, codec, checks, kickRelay, senders } = dependencies;
+  const { accounts, audit, config, log, inbox, idempotency, metrics, codec, checks, kickRelay, senders } = dependencies;
   const app = express();
   app.disable('x-powered-by');
   app.set('query parser', 'simple');
-  const metrics = createMetrics({ calls, inbox, completeness: dependencies.completeness, tracking: dependencies.tracking });
 
   app.use((request, _response, next) => {
     const timer = setTimeout(() => request.complete || isUnderWay(request) || request.destroy(), BODY_MS);

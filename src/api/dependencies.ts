@@ -46,6 +46,7 @@ import type { VoiceLines } from '../db/voice-lines.ts';
 import type { Runs } from '../db/runs.ts';
 import type { Tracking } from '../db/tracking.ts';
 import type { VoiceCalls } from '../db/voice-calls.ts';
+import type { Metrics } from './metrics.ts';
 import type { PriceView } from './preset-view.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Senders } from './senders.ts';
@@ -69,6 +70,7 @@ export interface ApiDependencies {
   agreement: AgreementRecords;
   reviewPublications: ReviewPublications;
   inbox: Inbox;
+  metrics: Metrics;
   idempotency: Idempotency;
   objects: ObjectStore;
   callsClient: Pick<CallsClient, 'approve' | 'reject' | 'retry' | 'skipStep' | 'giveUp' | 'reprocess'>;

@@ -17,6 +17,7 @@ export const createMetrics = ({ calls, inbox, completeness, tracking }: { calls:
     registers: [registry],
   });
   const webhooks = new Counter({ name: 'aftercall_webhooks_total', help: 'Webhooks by outcome.', labelNames: ['outcome'], registers: [registry] });
+  const voiceEvents = new Counter({ name: 'aftercall_voice_events_total', help: 'Events of a voice provider by what became of them.', labelNames: ['disposition'], registers: [registry] });
   new Gauge({
     name: 'aftercall_calls',
     help: 'Calls by project and state.',
@@ -84,5 +85,7 @@ export const createMetrics = ({ calls, inbox, completeness, tracking }: { calls:
       for (const { project, source, failedDays } of found) this.set({ project, source }, failedDays);
     },
   });
-  return { registry, requests, webhooks };
+  return { registry, requests, webhooks, voiceEvents };
 };
+
+export type Metrics = ReturnType<typeof createMetrics>;

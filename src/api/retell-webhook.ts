@@ -8,8 +8,12 @@ import type { ProviderCall } from '../domain/voice.ts';
 import { HttpProblem } from './problems.ts';
 import type { WebhookDependencies } from './webhooks.ts';
 
-/** Of a project's Retell account; of the installation's own where no project is named. */
-export type RetellKeyOf = (project: string | undefined) => Promise<{ project: string; key: string } | undefined>;
+/**
+ * Of a project's Retell account; of the installation's own where no project is named.
+ *
+ * @param options.anew what was remembered will not do
+ */
+export type RetellKeyOf = (project: string | undefined, options?: { anew?: boolean }) => Promise<Found | undefined>;
 
 const WINDOW_MS = 5 * 60_000;
 /** A body holds the transcript up to three times, with the time of each word: about 25 kB for a minute of talk. */
@@ -22,7 +26,7 @@ export type RetellEvent = (typeof RETELL_EVENTS)[number];
 
 /** Words and links are not looked at: they are read from the API, by whoever needs them. */
 const WebhookCallSchema = RetellCallSchema.omit({ transcript: true, transcript_object: true });
-const EnvelopeSchema = z.object({ event: z.string().min(1).max(100), call: z.unknown() });
+const EnvelopeSchema = z.object({ event: z.string().min(1).max(100), call: z.unknown().optional() });
 
 /** What stands in the inbox of an event: what was observed, and when. */
 export interface RetellEventBody extends Record<string, unknown> {
@@ -66,16 +70,18 @@ export const retellWebhookRouter = ({ keyOf, inbox, kick, count }: WebhookDepend
       if (![undefined, 'identity'].includes(request.get('content-encoding'))) return refuse(415, 'A compressed body is not taken. Send the JSON itself.');
       const found = await keyOf(named);
       if (!found && named === undefined) return refuse(503, 'Webhooks of Retell are off: RETELL_API_KEY is not set.');
-      response.locals['signed'] = { time, mac, found };
+      response.locals['signed'] = { time, mac: Buffer.from(mac, 'hex'), named, found };
       next();
     },
     raw({ type: () => true, limit: MAX_BYTES, inflate: false }),
     async (request, response) => {
-      const { time, mac, found } = response.locals['signed'] as { time: string; mac: string; found: { project: string; key: string } | undefined };
+      const { time, mac, named, found } = response.locals['signed'] as { time: string; mac: Buffer; named: string | undefined; found: Found | undefined };
       const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
       // Whoever knocks for a project is not told whether it exists.
-      const expected = createHmac('sha256', found?.key ?? randomBytes(32)).update(body).update(time).digest();
-      if (!timingSafeEqual(Buffer.from(mac, 'hex'), expected) || !found) return refuse(401, 'The signature does not fit the body.');
+      const fits = (sender: Found | undefined): boolean => timingSafeEqual(mac, createHmac('sha256', sender?.key ?? randomBytes(32)).update(body).update(time).digest()) && sender !== undefined;
+      const isSigned = fits(found);
+      // The key may just have been replaced.
+      if (!found || (!isSigned && !fits(await keyOf(named, { anew: true })))) return refuse(401, 'The signature does not fit the body.');
 
       const envelope = EnvelopeSchema.safeParse(parse(body));
       if (!envelope.success) return refuse(400, 'The body is no event of Retell.');
@@ -103,6 +109,11 @@ export const retellWebhookRouter = ({ keyOf, inbox, kick, count }: WebhookDepend
   );
   return router;
 };
+
+interface Found {
+  project: string;
+  key: string;
+}
 
 const isOfUse = (event: string): event is RetellEvent => (RETELL_EVENTS as readonly string[]).includes(event);
 

@@ -16,11 +16,13 @@ import { createApi, listen, type RunningApi } from './app.ts';
 import { amoCrmDelivery, webexDelivery } from './deliveries.ts';
 import { givenDelivery } from './given-events.ts';
 import { startHousekeeping } from './housekeeping.ts';
+import { createMetrics } from './metrics.ts';
 import { createSenders } from './senders.ts';
 import { startTrackingRelay } from './tracking-relay.ts';
 import { startPublicationRelay } from './publication-relay.ts';
+import { retellDelivery } from './voice-deliveries.ts';
 import { startVoiceLinesRelay } from './voice-lines-relay.ts';
-import { type Delivery, startWebhookRelay } from './webhook-relay.ts';
+import { type Deliveries, startWebhookRelay } from './webhook-relay.ts';
 
 /** The first administrator of a new installation: whoever starts it shows this, once. */
 export interface FirstAdmin {
@@ -32,16 +34,18 @@ const HOUR_MS = 3_600_000;
 
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
-  const { accounts, config, log, db, calls, runs, effects, messages, messagesClient, reportLinks, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, presets, presetTests, presetsClient, rescores, rescoresClient, guard, erasures, erasuresClient, intake, budgetRelease, scheduleOf, temporal, voiceCalls, voiceCallsClient, voiceBatches, voiceLines, voiceLinesClient } = wiring;
+  const { accounts, config, log, db, calls, runs, effects, messages, messagesClient, reportLinks, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, presets, presetTests, presetsClient, rescores, rescoresClient, guard, erasures, erasuresClient, intake, budgetRelease, scheduleOf, temporal, voiceCalls, voiceHandOver, voiceCallsClient, voiceBatches, voiceLines, voiceLinesClient } = wiring;
   const { completeness, completenessClient, warehouse } = wiring;
-  const deliveries: Record<string, Delivery> = {
+  const metrics = createMetrics({ calls, inbox, completeness, tracking: wiring.tracking });
+  const deliveries: Deliveries = {
     webex: webexDelivery({ callsClient, scheduleOf, log }),
     amocrm: amoCrmDelivery({ adaptersOf, intake, callsClient, pace: paceOf(config), log }),
   };
   deliveries['hook'] = deliveries['upload'] = givenDelivery({ calls, given, objects, intake, callsClient, pace: paceOf(config), log });
+  const trackingRelay = startTrackingRelay({ queue: wiring.trackingQueue, sinkOf: async (project) => (await adaptersOf(project)).tracking, log });
+  deliveries['retell'] = retellDelivery({ db, voiceCalls, voiceCallsClient, voiceHandOver, projects, pace: paceOf(config), kickTracking: trackingRelay.kick, count: (disposition) => metrics.voiceEvents.inc({ disposition }), log });
   const relay = startWebhookRelay({ inbox, deliveries, log });
   const publicationRelay = startPublicationRelay({ reviewPublications, callsClient, log });
-  const trackingRelay = startTrackingRelay({ queue: wiring.trackingQueue, sinkOf: async (project) => (await adaptersOf(project)).tracking, log });
   const voiceLinesRelay = startVoiceLinesRelay({ voiceLines, client: voiceLinesClient, log });
   const idempotency = createIdempotency(db);
   const expiry = createExpiry({ calls, projects, client: callsClient, log });
@@ -65,6 +69,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     costs,
     quality,
     inbox,
+    metrics,
     reviews,
     agreement,
     reviewPublications,

@@ -1,4 +1,4 @@
-import { Client, Connection, type DataConverter } from '@temporalio/client';
+import { Client, Connection, type DataConverter, isGrpcServiceError } from '@temporalio/client';
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import type { Config } from '../config.ts';
 import { AftercallError, messageOf } from '../domain/errors.ts';
@@ -75,4 +75,10 @@ export const setNamespaceRetention = async (client: Client, retentionMs: number)
     namespace: client.options.namespace,
     config: { workflowExecutionRetentionTtl: { seconds: Math.ceil(retentionMs / 1_000) as never } },
   });
+};
+
+/** Whether a request failed because Temporal could not be reached, not because of what was asked: DEADLINE_EXCEEDED or UNAVAILABLE. */
+export const isTemporalDown = (error: unknown): boolean => {
+  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) if (isGrpcServiceError(cause) && [4, 14].includes(cause.code)) return true;
+  return false;
 };

@@ -63,21 +63,26 @@ export const trackingKey = ({ project, subject, name }: Pick<TrackingEvent, 'pro
  * Hazard: events of one subject go out in the order in which they are written, so the transaction must hold the
  * subject's own row (by an insert, an update or `for update`) before it appends.
  */
-export const append = async (tx: Transaction<Schema>, event: TrackingEvent): Promise<void> => {
-  const { project, subject, name } = event;
+export const append = (tx: Transaction<Schema>, event: TrackingEvent): Promise<void> => appendAll(tx, [event]);
+
+/** The same for several, in their order. */
+export const appendAll = async (tx: Transaction<Schema>, events: readonly TrackingEvent[]): Promise<void> => {
+  if (events.length === 0) return;
   await tx
     .insertInto('tracking_events')
-    .values({
-      project,
-      id: trackingKey(event),
-      name,
-      subject,
-      schema_version: TRACKING_SCHEMA_VERSION,
-      occurred_at: new Date(event.occurredAtMs),
-      properties: json(event.properties),
-      // Behind one that waits to be tried again there is nothing to do before that.
-      next_attempt_at: sql<Date>`coalesce((select max(next_attempt_at) from tracking_events where project = ${project} and subject = ${subject} and state in ('pending', 'failed')), now())`,
-    })
+    .values(
+      events.map(({ project, subject, name, occurredAtMs, properties }) => ({
+        project,
+        id: trackingKey({ project, subject, name }),
+        name,
+        subject,
+        schema_version: TRACKING_SCHEMA_VERSION,
+        occurred_at: new Date(occurredAtMs),
+        properties: json(properties),
+        // Behind one that waits to be tried again there is nothing to do before that.
+        next_attempt_at: sql<Date>`coalesce((select max(next_attempt_at) from tracking_events where project = ${project} and subject = ${subject} and state in ('pending', 'failed')), now())`,
+      })),
+    )
     .onConflict((conflict) => conflict.doNothing())
     .execute();
 };

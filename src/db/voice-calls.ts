@@ -3,7 +3,7 @@ import { type Selectable, sql, type Transaction } from 'kysely';
 import { AftercallError } from '../domain/errors.ts';
 import type { TrackingEvent } from '../domain/tracking.ts';
 import { type Observation, ON_A_LINE, type ProviderCall, VOICE_STATES, type VoiceCallKey, type VoiceCallRequest, type VoiceOutcome, type VoicePriority, type VoiceState } from '../domain/voice.ts';
-import { observe } from '../domain/voice-observations.ts';
+import { observe, type ObservedVoiceCall } from '../domain/voice-observations.ts';
 import { type Database, json, storable } from './database.ts';
 import type { Schema, VoiceAttention, VoiceCallsTable } from './schema.ts';
 
@@ -297,11 +297,13 @@ const matching = (db: Database, project: string, { states, outcome, batchId, num
   return query;
 };
 
-const toObserved = (row: Selectable<VoiceCallsTable>) => ({
+/** A row as observations find it. */
+export const toObserved = (row: Selectable<VoiceCallsTable>): ObservedVoiceCall => ({
   project: row.project,
   voiceCallId: row.id,
   state: row.state,
   request: row.request,
+  batchId: row.batch_id ?? undefined,
   batchId: row.batch_id ?? undefined,
   observed: row.observed ?? undefined,
   diallingAtMs: row.dialling_at?.getTime(),

@@ -165,7 +165,8 @@ const readingOf = (call: ProviderCall): { over: boolean; connected: boolean; out
   return { over, connected, outcome: call.disconnectionReason === 'dial_busy' ? 'busy' : call.disconnectionReason === 'dial_no_answer' ? 'no_answer' : 'failed' };
 };
 
-const wasConnected = ({ status, disconnectionReason: reason, startedAtMs }: ProviderCall): boolean => {
+/** Whether anybody, or anybody's voicemail, has picked up, as far as is known. */
+export const wasConnected = ({ status, disconnectionReason: reason, startedAtMs }: ProviderCall): boolean => {
   // Calls that never connected may carry start times all the same: the reason comes first.
   if (reason !== undefined && (NEVER_CONNECTED.includes(reason) || NEVER_CONNECTED_KINDS.test(reason))) return false;
   if (status === 'registered' || status === 'not_connected') return false;

