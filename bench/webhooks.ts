@@ -228,7 +228,7 @@ try {
 } finally {
   await db.end().catch(() => {});
   for (const child of children) child.kill('SIGTERM');
-  await Promise.all(children.map((child) => (child.exitCode === null && child.signalCode === null ? new Promise((resolve) => child.once('exit', resolve)) : undefined)));
+  await Promise.all(children.map(async (child) => child.exitCode === null && child.signalCode === null && new Promise((resolve) => child.once('exit', resolve))));
   await temporal.stop();
   await postgres.stop();
   await rm(folder, { recursive: true, force: true });

@@ -304,7 +304,6 @@ export const toObserved = (row: Selectable<VoiceCallsTable>): ObservedVoiceCall 
   state: row.state,
   request: row.request,
   batchId: row.batch_id ?? undefined,
-  batchId: row.batch_id ?? undefined,
   observed: row.observed ?? undefined,
   diallingAtMs: row.dialling_at?.getTime(),
   dialledAtMs: row.dialled_at?.getTime(),
