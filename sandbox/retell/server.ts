@@ -84,7 +84,7 @@ export const startRetell = async (options: RetellOptions): Promise<SandboxServer
         lines.stop();
         webhooks.stop();
       };
-      recordingRoutes(sandbox, { lines, recordings: createRecordings(options), secret, state });
+      recordingRoutes(sandbox, { lines, recordings: createRecordings(options), secret });
       controlRoutes(sandbox, { lines, state, show });
       sandbox.app.use((request: Request, response: Response, next: NextFunction) => {
         if (request.get('authorization') === `Bearer ${RETELL_ACCOUNT.key}`) return next();
@@ -251,7 +251,7 @@ const faultIn = ({ from_number: from, to_number: to, override_agent_id: agentId,
 
 const signatureOf = (secret: Buffer, path: string, expires: string): string => createHmac('sha256', secret).update(`${path} ${expires}`).digest('hex');
 
-const recordingRoutes = ({ app, record }: Sandbox, { lines, recordings, secret }: { lines: Lines; recordings: ReturnType<typeof createRecordings>; secret: Buffer; state: State }): void => {
+const recordingRoutes = ({ app, record }: Sandbox, { lines, recordings, secret }: { lines: Lines; recordings: ReturnType<typeof createRecordings>; secret: Buffer }): void => {
   app.get('/recordings/:id/:file', async (request, response) => {
     const { expires = '', signature } = request.query as Record<string, string>;
     const { id, file } = request.params;

@@ -86,6 +86,16 @@ describe('Retell as a source of calls', () => {
     expect((await readAll({ fromMs: at + 2_000, toMs: at + 3_000 }, 100)).ids).toEqual([third]);
   });
 
+  it('finds a call in a later window that the list showed too late for the first', async () => {
+    await retell.control('listing', { lagMs: 600_000 });
+    const fromMs = Date.now() - 1_000;
+    const id = await aCall();
+    const listed = async (): Promise<boolean> => (await sourceOf().listCalls({ fromMs, toMs: Date.now() + 60_000, signal: signal() })).calls.some(({ callId }) => callId === id);
+    expect(await listed()).toBe(false);
+    await retell.control('listing', { lagMs: 0 });
+    expect(await listed()).toBe(true);
+  });
+
   it('says that it cannot go on when more calls begin in one millisecond than fit on a page', async () => {
     const at = Date.now() - 70 * HOUR;
     await pastCalls(at, { count: 5, everyMs: 0 });

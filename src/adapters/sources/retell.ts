@@ -9,7 +9,7 @@ import { placedAs } from '../voice/retell.ts';
 import { openDownload } from './download.ts';
 import type { CallPage, CallSource, ListCalls, RecordingLink, SourceRecord } from './source.ts';
 
-/** Which calls of a page are read at once. The API's own maximum is 1,000. */
+/** The API takes up to 1,000. */
 const PAGE_SIZE = 500;
 
 export interface RetellSourceOptions {
@@ -135,7 +135,7 @@ const statusOf = (call: RetellCall): CallDetails['status'] => {
   return call.call_analysis || Date.now() - endedAtMs >= ANALYSIS_DEADLINE_MS ? 'completed' : 'open';
 };
 
-export const toCall = (call: RetellCall): CallDetails => {
+const toCall = (call: RetellCall): CallDetails => {
   const agentName = call.agent_name ?? call.agent_id;
   return {
     source: 'retell',
