@@ -1,0 +1,238 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
+import { append } from '../../src/db/tracking.ts';
+import { createVoiceBatches } from '../../src/db/voice-batches.ts';
+import { createVoiceCalls } from '../../src/db/voice-calls.ts';
+import { createVoiceLines, type TakeLines } from '../../src/db/voice-lines.ts';
+import type { CallingRules } from '../../src/domain/daily-limit.ts';
+import type { VoiceCallRequest, VoicePriority } from '../../src/domain/voice.ts';
+import { startPostgres, type TestPostgres } from '../support/postgres.ts';
+
+let postgres: TestPostgres;
+let db: Database;
+let other: Database;
+let lines: ReturnType<typeof createVoiceLines>;
+let calls: ReturnType<typeof createVoiceCalls>;
+let batches: ReturnType<typeof createVoiceBatches>;
+
+const rules: CallingRules = { timeZone: 'UTC', quietHours: [], voiceCallsPerNumberPerDay: 0 };
+const NOON = Date.parse('2036-11-21T12:00:00Z');
+let numbers = 0;
+
+beforeAll(async () => {
+  postgres = await startPostgres();
+  const url = await postgres.createDatabase();
+  // Two pools, as two processes have them.
+  [db, other] = await Promise.all([openDatabase(url), openDatabase(url)]);
+  await migrate(db);
+  await db.insertInto('projects').values(['a', 'b'].map((id) => ({ id, name: id, settings: '{}' }))).execute();
+  lines = createVoiceLines(db);
+  calls = createVoiceCalls({ db, tracking: { append } });
+  batches = createVoiceBatches(db);
+}, 300_000);
+afterAll(async () => {
+  await Promise.all([db?.destroy(), other?.destroy()]);
+  await postgres?.stop();
+});
+beforeEach(async () => {
+  for (const table of ['voice_calls', 'voice_batches', 'voice_lines', 'voice_accounts'] as const) await db.deleteFrom(table).execute();
+  await lines.noteReading('account', { limit: 5, others: 0, readAt: new Date() });
+});
+
+const request = (some: Partial<VoiceCallRequest> = {}): VoiceCallRequest => ({ from: '+15550100', to: `+155501${String((numbers += 1)).padStart(5, '0')}`, variables: {}, metadata: {}, priority: 3, notBeforeMs: NOON - 60_000, ...some });
+const enqueue = async (voiceCallId: string, some: Partial<VoiceCallRequest> = {}, project = 'a'): Promise<void> => void (await calls.enqueue({ project, voiceCallId, request: request(some), requestedBy: 'a test' }));
+const batchOf = (id: string, count: number, some: Partial<VoiceCallRequest> = {}, project = 'a') =>
+  batches.create({ project, id, name: id, priority: 3, skipped: 0, sha256: id, variables: [], requestedBy: 'a test', calls: Array.from({ length: count }, (_, index) => ({ row: index + 1, request: request(some) })) });
+const take = (some: Partial<TakeLines> = {}, from = lines) => from.take({ project: 'a', account: 'account', nowMs: NOON, rules, most: 0, callsPerSecond: 1_000, aheadMs: 5_000, ...some });
+const stateOf = (id: string) => db.selectFrom('voice_calls').select(['state', 'held', 'waits_for', 'not_before', 'lined_up_at', 'line_account']).where('id', '=', id).executeTakeFirstOrThrow();
+
+describe('lines that are given', () => {
+  it('are never more than there are, and never given twice, however many ask at once', async () => {
+    await batchOf('one', 40);
+    await batchOf('two', 40, {}, 'b');
+    const elsewhere = createVoiceLines(other);
+    const asked = await Promise.all(Array.from({ length: 24 }, (_, index) => take({ project: index % 2 === 0 ? 'a' : 'b' }, index % 3 === 0 ? elsewhere : lines)));
+    const given = asked.flatMap(({ start }) => start.map(({ id }) => id));
+    expect([given.length, new Set(given).size]).toEqual([5, 5]);
+    expect((await db.selectFrom('voice_calls').select('id').where('lined_up_at', 'is not', null).execute()).map(({ id }) => id).toSorted()).toEqual(given.toSorted());
+  });
+
+  it('are given again when they are free, until nothing waits, at no moment too many', async () => {
+    await batchOf('many', 60);
+    const seen = new Set<string>();
+    for (let rounds = 0; seen.size < 60; rounds += 1) {
+      expect(rounds).toBeLessThan(100);
+      const taken = (await Promise.all([take(), take({}, createVoiceLines(other))])).flatMap(({ start }) => start);
+      for (const { id } of taken) {
+        expect(seen.has(id)).toBe(false);
+        seen.add(id);
+        expect((await calls.beginDial({ project: 'a', voiceCallId: id })).verdict).toBe('dial');
+      }
+      const busy = await db.selectFrom('voice_calls').select('id').where('state', '=', 'dialling').execute();
+      expect(busy.length).toBeLessThanOrEqual(5);
+      for (const { id } of busy.slice(0, 1 + (rounds % 5))) await calls.fail({ project: 'a', voiceCallId: id }, 'over');
+    }
+  });
+
+  it('leave alone what others use, and what the project may not have', async () => {
+    await batchOf('many', 20);
+    await lines.noteReading('account', { limit: 10, others: 7, readAt: new Date() });
+    expect((await take({ most: 2 })).start).toHaveLength(2);
+    expect((await take()).start).toHaveLength(1);
+    expect(await take()).toEqual({ start: [], lacking: 'lines', more: false });
+  });
+
+  it('go to the most urgent first, then to who has waited longest', async () => {
+    for (const [id, priority, agoMs] of [['late', 1, 1_000], ['early', 1, 5_000], ['plain', 3, 9_000], ['idle', 5, 99_000]] as const) await enqueue(id, { priority, notBeforeMs: NOON - agoMs });
+    await enqueue('not yet', { priority: 1, notBeforeMs: NOON + 1_000 });
+    expect((await take()).start.map(({ id }) => id)).toEqual(['early', 'late', 'plain', 'idle']);
+  });
+
+  it('are spread by the rate of the account, over all its projects', async () => {
+    await batchOf('one', 2);
+    await batchOf('two', 2, {}, 'b');
+    const some = { callsPerSecond: 2 };
+    const first = await take({ ...some, aheadMs: 500 });
+    const second = await take({ ...some, project: 'b', aheadMs: 500 });
+    expect([first.start.map(({ atMs }) => atMs - NOON), second.start, second.lacking]).toEqual([[0, 500], [], 'rate']);
+    expect((await take({ ...some, project: 'b', nowMs: NOON + 500, aheadMs: 500 })).start.map(({ atMs }) => atMs - NOON)).toEqual([1_000]);
+  });
+
+  it('come back with a call that the provider turns away, which is due later', async () => {
+    await enqueue('one');
+    await take();
+    await calls.beginDial({ project: 'a', voiceCallId: 'one' });
+    await calls.requeue({ project: 'a', voiceCallId: 'one' }, { notBefore: new Date(NOON + 60_000), reason: 'No line.' });
+    expect(await stateOf('one')).toMatchObject({ state: 'queued', waits_for: 'provider', lined_up_at: null, line_account: null });
+    expect((await take()).start).toEqual([]);
+    expect((await take({ nowMs: NOON + 60_000 })).start.map(({ id }) => id)).toEqual(['one']);
+  });
+
+  it('are found again where their start was lost', async () => {
+    await enqueue('one');
+    await take();
+    expect(await lines.lost('a', new Date(NOON - 1))).toEqual([]);
+    expect(await lines.lost('a', new Date(NOON))).toEqual(['one']);
+    await calls.beginDial({ project: 'a', voiceCallId: 'one' });
+    expect(await lines.lost('a', new Date(NOON))).toEqual([]);
+  });
+});
+
+describe('calls that have to wait', () => {
+  const quiet: CallingRules = { timeZone: 'Europe/Berlin', quietHours: [{ from: '12:00', to: '14:00' }], voiceCallsPerNumberPerDay: 0 };
+
+  it('are put off all at once for their zone’s quiet hours, and keep nobody behind them waiting', async () => {
+    await batchOf('berlin', 300, { priority: 1 });
+    await enqueue('tokyo', { timeZone: 'Asia/Tokyo', priority: 5 });
+    await lines.postpone({ project: 'a', nowMs: NOON, rules: quiet });
+    const put = await db.selectFrom('voice_calls').select(['waits_for', 'not_before']).where('batch_id', '=', 'berlin').groupBy(['waits_for', 'not_before']).execute();
+    expect(put).toEqual([{ waits_for: 'quiet_hours', not_before: new Date('2036-11-21T13:00:00Z') }]);
+    expect((await take({ rules: quiet })).start.map(({ id }) => id)).toEqual(['tokyo']);
+    expect((await lines.next('a')).dueAt).toEqual(new Date('2036-11-21T13:00:00Z'));
+    expect((await take({ rules: quiet, nowMs: Date.parse('2036-11-21T13:00:00Z') })).start).toHaveLength(4);
+  });
+
+  it('are due again when the rules are changed', async () => {
+    await enqueue('one');
+    await lines.postpone({ project: 'a', nowMs: NOON, rules: quiet });
+    expect((await take({ rules: quiet })).start).toEqual([]);
+    await lines.postpone({ project: 'a', nowMs: NOON, rules });
+    // No sooner than they were asked for.
+    expect((await stateOf('one')).waits_for).toBeNull();
+    expect((await take()).start.map(({ id }) => id)).toEqual(['one']);
+  });
+
+  it('are those beyond a number’s limit, until its next day', async () => {
+    const limited = { ...rules, timeZone: 'Asia/Kolkata', voiceCallsPerNumberPerDay: 2 };
+    for (const id of ['first', 'second', 'third']) await enqueue(id, { to: '+15550177' });
+    await enqueue('another');
+    expect((await take({ rules: limited })).start).toHaveLength(3);
+    const waits = await db.selectFrom('voice_calls').select(['waits_for', 'not_before']).where('waits_for', 'is not', null).execute();
+    expect(waits).toEqual([{ waits_for: 'daily_limit', not_before: new Date('2036-11-21T18:30:00Z') }]);
+    await db.updateTable('voice_calls').set({ state: 'not_connected', dialling_at: new Date(NOON) }).where('lined_up_at', 'is not', null).execute();
+    expect((await take({ rules: limited, nowMs: Date.parse('2036-11-21T18:30:00Z') })).start).toHaveLength(1);
+  });
+
+  it('do not include a number that the provider refused to call', async () => {
+    await enqueue('refused', { to: '+15550178' });
+    await take();
+    await calls.beginDial({ project: 'a', voiceCallId: 'refused' });
+    await calls.fail({ project: 'a', voiceCallId: 'refused' }, 'No such agent.');
+    await db.updateTable('voice_calls').set({ dialling_at: new Date(NOON) }).where('id', '=', 'refused').execute();
+    await enqueue('again', { to: '+15550178' });
+    expect((await take({ rules: { ...rules, voiceCallsPerNumberPerDay: 1 } })).start.map(({ id }) => id)).toEqual(['again']);
+  });
+});
+
+describe('a queue that nobody looks at', () => {
+  it('is found once its calls have been due for a while', async () => {
+    await enqueue('one', { notBeforeMs: Date.now() - 60_000 });
+    expect(await lines.neglected(20_000)).toEqual(['a']);
+    await lines.looked('a', { lookAgainAt: null });
+    expect(await lines.neglected(20_000)).toEqual([]);
+    await db.updateTable('voice_lines').set({ looked_at: new Date(Date.now() - 60_000), look_again_at: new Date(Date.now() + 60_000) }).execute();
+    expect(await lines.neglected(20_000)).toEqual([]);
+    await db.updateTable('voice_lines').set({ look_again_at: new Date(Date.now() - 30_000) }).execute();
+    expect(await lines.neglected(20_000)).toEqual(['a']);
+    await db.updateTable('voice_calls').set({ held: true }).execute();
+    expect(await lines.neglected(20_000)).toEqual([]);
+  });
+});
+
+describe('a batch', () => {
+  it('is all there or not at all, and a repeat of it changes nothing', async () => {
+    await expect(batches.create({ project: 'a', id: 'broken', name: 'n', priority: 3, skipped: 0, sha256: 's', variables: [], requestedBy: 'x', calls: [{ row: 1, request: request() }, { row: 1, request: request() }] })).rejects.toThrow(/duplicate key/);
+    expect([await db.selectFrom('voice_calls').select('id').execute(), await db.selectFrom('voice_batches').select('id').execute()]).toEqual([[], []]);
+    expect([await batchOf('good', 3), await batchOf('good', 3)]).toEqual([true, false]);
+    expect(await batches.known('a', 'good', 'good')).toBe('same');
+    expect(await batches.known('a', 'good', 'another file')).toBe('other');
+    expect(await db.selectFrom('voice_calls').select('id').execute()).toHaveLength(3);
+  });
+
+  it('takes 50,000 rows, is paused, resumed and cancelled as a whole', async () => {
+    await batchOf('big', 50_000);
+    expect((await batches.counts('a', ['big'])).get('big')).toEqual({ byState: { queued: 50_000 }, byOutcome: {} });
+    const { start } = await take();
+    expect(start).toHaveLength(5);
+    await calls.beginDial({ project: 'a', voiceCallId: start[0]!.id });
+
+    await batches.pause('a', 'big', 'ann');
+    expect((await lines.view('a')).paused).toBe(49_999);
+    // Their turn had come, and is taken back; whoever was to dial one finds that out.
+    expect((await calls.beginDial({ project: 'a', voiceCallId: start[1]!.id })).verdict).toBe('passed');
+    expect([(await take()).start, await lines.lost('a', new Date(NOON + 60_000))]).toEqual([[], []]);
+    // One that is turned away by the provider meanwhile is paused, too.
+    await calls.requeue({ project: 'a', voiceCallId: start[0]!.id }, { notBefore: new Date(NOON), reason: null });
+    expect((await take()).start).toEqual([]);
+
+    await batches.resume('a', 'big');
+    const again = (await take()).start;
+    expect(again).toHaveLength(5);
+    await calls.beginDial({ project: 'a', voiceCallId: again[0]!.id });
+    expect(await batches.cancel('a', 'big', { by: 'ann', reason: 'the wrong list' })).toMatchObject({ cancelled: 49_999, onALine: 1, batch: { state: 'cancelled', cancelledBy: 'ann', reason: 'the wrong list' } });
+    await calls.requeue({ project: 'a', voiceCallId: again[0]!.id }, { notBefore: new Date(NOON), reason: null });
+    await lines.postpone({ project: 'a', nowMs: NOON, rules });
+    expect((await batches.counts('a', ['big'])).get('big')).toEqual({ byState: { cancelled: 50_000 }, byOutcome: {} });
+    expect((await batches.get('a', 'big')).state).toBe('cancelled');
+    await expect(batches.resume('a', 'big')).rejects.toThrow(/This batch is cancelled: it cannot be resumed/);
+  }, 120_000);
+
+  it('goes earlier when it is given another priority, and is completed with its last call', async () => {
+    await batchOf('plain', 1);
+    await batchOf('urgent', 2);
+    await batches.change('a', 'urgent', { priority: 1 as VoicePriority, name: 'first of all' });
+    const { start } = await take();
+    const rows = await db.selectFrom('voice_calls').select(['id', 'batch_id']).execute();
+    expect(start.map(({ id }) => rows.find((row) => row.id === id)!.batch_id)).toEqual(['urgent', 'urgent', 'plain']);
+    for (const { id } of start) {
+      await calls.beginDial({ project: 'a', voiceCallId: id });
+      await calls.fail({ project: 'a', voiceCallId: id }, 'refused');
+    }
+    expect(await batches.get('a', 'urgent')).toMatchObject({ state: 'completed', name: 'first of all', priority: 1 });
+    // Its counts outlive its calls.
+    await db.deleteFrom('voice_calls').execute();
+    expect((await batches.counts('a', ['urgent'])).get('urgent')).toEqual({ byState: { failed: 2 }, byOutcome: {} });
+    await expect(batches.pause('a', 'urgent', 'ann')).rejects.toThrow(/completed/);
+    await expect(batches.get('b', 'urgent')).rejects.toThrow(/There is no batch urgent in project b/);
+  });
+});
