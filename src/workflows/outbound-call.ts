@@ -128,10 +128,10 @@ export async function outboundCall(input: OutboundCallInput): Promise<VoiceState
   /** What is due, now that it stands where it does. */
   const follow = async (): Promise<void> => {
     setCurrentDetails(`**${said()}**`);
-    if (!lineFreed && !is(...ON_A_LINE)) {
-      lineFreed = true;
-      await freeLine({ project });
-    }
+    const offLine = !is(...ON_A_LINE);
+    // One that a person has let go back into the queue was off its line before.
+    if (offLine && (!lineFreed || is('queued'))) await freeLine({ project });
+    lineFreed = offLine;
     // The links to its recording expire: that does not wait for the analysis.
     if (is('ended', 'completed') && standing.connected && !standing.handedOver && !handedOver) await handOver();
     if (stopWanted && standing.found) {

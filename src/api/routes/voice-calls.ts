@@ -84,7 +84,7 @@ export const voiceCallRoutes = (route: RouteTable, { config, log, adaptersOf, pr
     provider: providerView(row),
     timeline: timelineOf(row),
     trackingEvents: (await tracking.list(row.project, { subject: row.voiceCallId }, { limit: TRACKING_EVENTS.length }))
-      .toReversed()
+      .toSorted((one, other) => TRACKING_EVENTS.indexOf(one.name) - TRACKING_EVENTS.indexOf(other.name))
       .map(({ id, name, occurredAt, state, deliveredAt }) => ({ eventId: id, name, occurredAt: occurredAt.toISOString(), state, deliveredAt: deliveredAt?.toISOString() ?? null })),
     links: {
       call: row.callId === null ? null : `/v1/projects/${row.project}/calls/${row.callId}`,

@@ -1,0 +1,332 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import type { z } from 'zod';
+import type { Fault } from '../../sandbox/server.ts';
+import type { DevServer } from '../../scripts/dev-server.ts';
+import { freePort } from '../../scripts/ports.ts';
+import { startApi } from '../../src/api/start.ts';
+import type { VoiceCallDetailShape } from '../../src/api/voice-calls.schema.ts';
+import type { VoiceState } from '../../src/domain/voice.ts';
+import { startPostgres, type TestPostgres } from '../support/postgres.ts';
+import { addFaults, clearFaults, ledgerOf, startRetellSandbox, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
+import { startSystem, type TestSystem } from '../support/system.ts';
+import { startTemporalProcess } from '../support/temporal-process.ts';
+
+/** From the request to the end, without one webhook: what comes of a call is looked up. The worker is a process of its own, and dies as processes do. */
+type Detail = z.output<typeof VoiceCallDetailShape>;
+
+let postgres: TestPostgres;
+let server: DevServer;
+let sandbox: TestSandbox;
+let retell: Awaited<ReturnType<typeof startRetellSandbox>>;
+let folder: string;
+let desk: TestSystem;
+let api: Awaited<ReturnType<typeof startApi>>;
+let worker: ChildProcess | undefined;
+let env: Record<string, string>;
+let keys = 0;
+let numbers = 0;
+
+const FROM = '+15550100';
+/** A number that is used once; `ending` chooses what becomes of the call. */
+const aNumber = (ending = '10'): string => `+1555012${String((numbers += 1)).padStart(4, '0')}${ending}`;
+
+const ask = async (method: string, path: string, body?: object, key = `voice-key-${(keys += 1)}`): Promise<{ status: number; headers: Headers; body: Record<string, unknown> }> => {
+  const answer = await fetch(`${api.url}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${desk.config.API_TOKEN}`, ...(key ? { 'idempotency-key': key } : {}), ...(body ? { 'content-type': 'application/json' } : {}) },
+    ...(body ? { body: JSON.stringify(body) } : {}),
+  });
+  return { status: answer.status, headers: answer.headers, body: (await answer.json()) as Record<string, unknown> };
+};
+const CALLS = '/v1/projects/default/voice-calls';
+const place = async (body: object): Promise<string> => {
+  const { status, body: answer } = await ask('POST', CALLS, { from: FROM, ...body });
+  expect([status, answer['state']]).toEqual([202, 'queued']);
+  return String(answer['url']);
+};
+const read = async (url: string): Promise<Detail> => (await ask('GET', url)).body as unknown as Detail;
+const until = async (url: string, ...states: VoiceState[]): Promise<Detail> => {
+  for (let left = 600; left > 0; left -= 1) {
+    const call = await read(url);
+    if (states.includes(call.state)) return call;
+    await sleep(100);
+  }
+  const { state, reason, attention } = await read(url);
+  throw new Error(`The call is ${state} (${reason ?? ''} ${attention?.message ?? ''}), not ${states.join(' or ')}.`);
+};
+const placedTo = async (number: string): Promise<string[]> => (await ledgerOf(retell, 'call_placed')).filter(({ to }) => to === number).map(({ callId }) => String(callId));
+const DIAL = /^POST \/v2\/create-phone-call/;
+const requestsTo = async (path: RegExp): Promise<number> => ((await (await fetch(`${retell.url}/_sandbox/requests`)).json()) as { method: string; path: string }[]).filter((request) => path.test(`${request.method} ${request.path}`)).length;
+
+const startWorker = async (): Promise<void> => {
+  const healthPort = await freePort();
+  const child = spawn(process.execPath, [fileURLToPath(new URL('../../src/worker.ts', import.meta.url))], {
+    env: { ...process.env, ...env, NODE_OPTIONS: '', WORKER_HEALTH_PORT: String(healthPort), WORKER_METRICS_PORT: String(await freePort()) },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  worker = child;
+  let complaint = '';
+  child.stderr.on('data', (chunk: Buffer) => (complaint += chunk.toString()));
+  for (let attempt = 0; !(await fetch(`http://127.0.0.1:${healthPort}/readyz`).then((response) => response.ok, () => false)); attempt += 1) {
+    if (attempt > 1_200 || child.exitCode !== null) throw new Error(`The worker did not start: ${complaint}`);
+    await sleep(100);
+  }
+};
+const endWorker = async (signal: NodeJS.Signals): Promise<void> => {
+  const child = worker;
+  worker = undefined;
+  if (!child || child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  child.kill(signal);
+  await ended;
+};
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'aftercall-voice-'));
+  [postgres, server, sandbox, retell] = await Promise.all([startPostgres(), startTemporalProcess(), startTestSandbox(folder), startRetellSandbox(folder)]);
+  const overrides = {
+    ...retell.env,
+    // The recordings' links lead to the one sandbox, those of messages to the others.
+    OUTBOUND_ALLOW: '127.0.0.1',
+    DATABASE_URL: await postgres.createDatabase(),
+    API_PORT: '0',
+    HEARTBEAT_TIMEOUT: '3s',
+    UPSTREAM_TIMEOUT: '4s',
+    RETELL_CALLS_PER_SECOND: '20',
+    VOICE_SECOND_LOOK: '1s',
+    VOICE_LOOK_UP_FIRST: '1s',
+    VOICE_LOOK_UP_MAX: '2s',
+  };
+  desk = await startSystem({ server, sandbox, folder, env: overrides });
+  await desk.stopWorkers();
+  env = { ...desk.env, ...overrides };
+  api = await startApi(desk.wiring);
+  await startWorker();
+}, 300_000);
+afterAll(async () => {
+  await endWorker('SIGKILL');
+  await api?.close();
+  await desk?.stop();
+  await Promise.all([retell?.close(), sandbox?.stop(), server?.stop(), postgres?.stop()]);
+  await rm(folder, { recursive: true, force: true });
+});
+afterEach(async () => {
+  await clearFaults(retell);
+  await retell.control('listing', { lagMs: 0, registered: true });
+});
+
+describe('placing a call', () => {
+  it('answers with its address, dials once, follows it to its end, and hands it over', async () => {
+    const to = aNumber('80');
+    const key = `voice-key-${(keys += 1)}`;
+    const body = { from: FROM, to, variables: { first_name: 'Ann' }, metadata: { order: 'o-7' }, priority: 1 };
+    const first = await ask('POST', CALLS, body, key);
+    expect([first.status, first.headers.get('location')]).toEqual([202, first.body['url']]);
+    const again = await ask('POST', CALLS, body, key);
+    expect([again.status, again.headers.get('location'), again.body]).toEqual([202, first.headers.get('location'), first.body]);
+
+    const url = String(first.body['url']);
+    const ended = await until(url, 'completed');
+    expect(ended).toMatchObject({ outcome: 'connected', to, dials: 1, actions: [], attention: null, metadata: { order: 'o-7' } });
+    expect(ended.timeline.map(({ what }) => what)).toEqual(expect.arrayContaining(['requested', 'dialling', 'dialled', 'answered', 'ended', 'settled']));
+    expect(ended.trackingEvents.map(({ name }) => name)).toEqual(['Voice call initiated', 'Call started', 'Call completed']);
+    expect(await placedTo(to)).toEqual([ended.provider!.callId]);
+    for (let left = 300; left > 0 && (await read(url)).callId === null; left -= 1) await sleep(100);
+    const { callId, links } = await read(url);
+    expect(callId).toBe(ended.provider!.callId);
+    await desk.until(callId!, 'completed');
+    expect((await ask('GET', links.call!)).status).toBe(200);
+  }, 180_000);
+
+  it('takes the key of another request for what it is, also when the answer to the first is forgotten', async () => {
+    const to = aNumber('90');
+    const key = `voice-key-${(keys += 1)}`;
+    const first = await ask('POST', CALLS, { from: FROM, to }, key);
+    expect((await ask('POST', CALLS, { from: FROM, to: aNumber() }, key)).status).toBe(422);
+    await desk.wiring.db.deleteFrom('idempotency_keys').execute();
+    expect((await ask('POST', CALLS, { from: FROM, to: aNumber() }, key)).status).toBe(422);
+    await desk.wiring.db.deleteFrom('idempotency_keys').execute();
+    const again = await ask('POST', CALLS, { from: FROM, to }, key);
+    expect([again.status, again.body['url']]).toEqual([202, first.body['url']]);
+    const ended = await until(String(first.body['url']), 'not_connected');
+    expect([ended.outcome, ended.provider?.disconnectionReason, (await placedTo(to)).length]).toEqual(['busy', 'dial_busy', 1]);
+    // Nobody answered: nothing began, and there is nothing to hand over.
+    expect([ended.trackingEvents.map(({ name }) => name), ended.callId]).toEqual([['Voice call initiated', 'Call completed'], null]);
+  }, 120_000);
+
+  it.each<[string, object | undefined, string, number]>([
+    ['without a key', { to: '+15550110' }, '', 400],
+    ['to what is no number', { to: '5550110' }, 'x', 400],
+    ['to the number that it comes from', { to: FROM }, 'x', 400],
+    ['with metadata that is ours', { to: '+15550110', metadata: { aftercall_project: 'other' } }, 'x', 400],
+    ['with variables that are no texts', { to: '+15550110', variables: { age: 7 } }, 'x', 400],
+    ['with more than goes into a prompt', { to: '+15550110', variables: Object.fromEntries(Array.from({ length: 51 }, (_, index) => [`v${index}`, 'x'])) }, 'x', 400],
+    ['in a zone that there is not', { to: '+15550110', timeZone: 'Mars/Olympus' }, 'x', 400],
+    ['in ten years', { to: '+15550110', notBefore: '2999-01-01T00:00:00Z' }, 'x', 400],
+    ['with a field that there is not', { to: '+15550110', agnet: 'a' }, 'x', 400],
+  ])('is refused %s', async (_title, body, key, status) => {
+    const answer = await ask('POST', CALLS, { from: FROM, ...body }, key && `voice-key-${(keys += 1)}`);
+    expect([answer.status, typeof answer.body['detail']]).toEqual([status, 'string']);
+  });
+
+  it('is refused from a number that the project does not call from', async () => {
+    await desk.wiring.projects.changeSettings('default', { voiceNumbers: ['+15550101'] });
+    try {
+      expect((await ask('POST', CALLS, { from: FROM, to: aNumber() })).status).toBe(422);
+    } finally {
+      await desk.wiring.projects.changeSettings('default', { voiceNumbers: null });
+    }
+  });
+});
+
+describe('nobody is called twice', () => {
+  const killedWhileDialling = async (to: string, fault: Fault): Promise<string> => {
+    const before = await requestsTo(DIAL);
+    await addFaults(retell, fault);
+    const url = await place({ to });
+    for (let left = 300; left > 0 && (await requestsTo(DIAL)) === before; left -= 1) await sleep(20);
+    await endWorker('SIGKILL');
+    expect((await read(url)).state).toBe('dialling');
+    await startWorker();
+    return url;
+  };
+
+  it('when the worker is killed before it hears that Retell has taken the call', async () => {
+    const to = aNumber('81');
+    const dials = await requestsTo(DIAL);
+    const url = await killedWhileDialling(to, { route: 'POST /v2/create-phone-call', effect: { kind: 'late', byMs: 1_500 } });
+    const ended = await until(url, 'completed');
+    expect([await placedTo(to), ended.dials, await requestsTo(DIAL)]).toEqual([[ended.provider!.callId], 1, dials + 1]);
+  }, 240_000);
+
+  it('when the worker is killed before Retell has taken the call: a person decides', async () => {
+    const to = aNumber('90');
+    const dials = await requestsTo(DIAL);
+    const url = await killedWhileDialling(to, { route: 'POST /v2/create-phone-call', delayMs: 1_500, effect: { kind: 'delay' } });
+    await until(url, 'needs_attention');
+    expect([await placedTo(to), await requestsTo(DIAL)]).toEqual([[], dials + 1]);
+    expect((await ask('POST', `${url}/resolve`, { as: 'dial_again' })).status).toBe(200);
+    await until(url, 'not_connected');
+    expect((await placedTo(to)).length).toBe(1);
+  }, 240_000);
+
+  it('when the answer is lost, and the list does not show the call at the first look', async () => {
+    const to = aNumber('82');
+    await retell.control('listing', { lagMs: 700 });
+    await addFaults(retell, { route: 'POST /v2/create-phone-call', effect: { kind: 'drop_after' } });
+    const ended = await until(await place({ to }), 'completed');
+    expect([await placedTo(to), ended.dials]).toEqual([[ended.provider!.callId], 1]);
+  }, 120_000);
+
+  const parked = async (to: string): Promise<string> => {
+    await addFaults(retell, { route: 'POST /v2/create-phone-call', effect: { kind: 'respond', status: 502, body: '' } });
+    const url = await place({ to });
+    const call = await until(url, 'needs_attention');
+    expect(call).toMatchObject({ attention: { code: 'DIAL_UNKNOWN' }, actions: ['resolve'], resolutions: ['dialled', 'dial_again', 'look_again', 'give_up'] });
+    expect(await placedTo(to)).toEqual([]);
+    return url;
+  };
+
+  it('when it is not found: a person says that it was not dialled, and it is', async () => {
+    const to = aNumber('90');
+    const url = await parked(to);
+    expect((await ask('POST', `${url}/cancel`, {})).status).toBe(409);
+    expect((await ask('POST', `${url}/resolve`, { as: 'dial_again' })).status).toBe(200);
+    const ended = await until(url, 'not_connected');
+    expect([(await placedTo(to)).length, ended.dials]).toEqual([1, 2]);
+  }, 120_000);
+
+  it('when it is not found: a person gives it up', async () => {
+    const to = aNumber('90');
+    const url = await parked(to);
+    const given = await ask('POST', `${url}/resolve`, { as: 'give_up', reason: 'the customer wrote' });
+    expect([given.status, given.body['state'], given.body['reason']]).toEqual([200, 'cancelled', expect.stringContaining('the customer wrote')]);
+    expect((await ask('POST', `${url}/resolve`, { as: 'dial_again' })).status).toBe(409);
+    expect(await placedTo(to)).toEqual([]);
+  }, 120_000);
+
+  it('when it is not found: a person names the call, and another’s is not taken for it', async () => {
+    const to = aNumber('83');
+    await retell.control('listing', { lagMs: 3_600_000 });
+    await addFaults(retell, { route: 'POST /v2/create-phone-call', effect: { kind: 'drop_after' } });
+    const url = await place({ to });
+    await until(url, 'needs_attention');
+    const [providerCallId] = await placedTo(to);
+    const other = (await ledgerOf(retell, 'call_placed')).find((entry) => entry['to'] !== to)!['callId'];
+    const refusals = await Promise.all([ask('POST', `${url}/resolve`, { as: 'dialled', providerCallId: other }), ask('POST', `${url}/resolve`, { as: 'dialled', providerCallId: 'call_nobody' })]);
+    expect(refusals.map(({ status }) => status)).toEqual([409, 409]);
+    expect((await ask('POST', `${url}/resolve`, { as: 'dialled', providerCallId })).status).toBe(200);
+    const ended = await until(url, 'completed');
+    expect([ended.provider!.callId, (await placedTo(to)).length]).toEqual([providerCallId, 1]);
+  }, 120_000);
+});
+
+describe('when Retell says no', () => {
+  it('dials later after a clear "not now", and says why it waits', async () => {
+    const to = aNumber('91');
+    await addFaults(retell, { route: 'POST /v2/create-phone-call', effect: { kind: 'respond', status: 429, headers: { 'retry-after': '1' }, body: {} } });
+    const url = await place({ to });
+    for (let left = 300; left > 0 && (await read(url)).reason === null; left -= 1) await sleep(50);
+    expect(await read(url)).toMatchObject({ state: 'queued', dials: 1, reason: expect.stringContaining('429') as unknown });
+    expect(Date.parse((await read(url)).notBefore)).toBeGreaterThan(Date.now());
+    // Nobody waits for the quarter of a minute here.
+    await desk.wiring.db.updateTable('voice_calls').set({ not_before: new Date() }).where('to_number', '=', to).execute();
+    await desk.wiring.voiceLinesClient.wake('default');
+    const ended = await until(url, 'not_connected');
+    expect([ended.outcome, ended.dials, ended.reason]).toEqual(['no_answer', 2, null]);
+  }, 120_000);
+
+  it('ends a call that it will never take', async () => {
+    await addFaults(retell, { route: 'POST /v2/create-phone-call', effect: { kind: 'respond', status: 422, body: { status: 'error', message: 'agent not published' } } });
+    const failed = await until(await place({ to: aNumber() }), 'failed');
+    expect([failed.reason, failed.actions, failed.trackingEvents]).toEqual([expect.stringContaining('agent not published'), [], []]);
+  }, 60_000);
+});
+
+describe('taking it back', () => {
+  it('cancels before it is dialled, once and for all, and not after', async () => {
+    const to = aNumber();
+    const url = await place({ to, notBefore: new Date(Date.now() + 3_600_000).toISOString() });
+    expect((await ask('POST', `${url}/stop`, {})).status).toBe(409);
+    const cancelled = await ask('POST', `${url}/cancel`, { reason: 'no longer needed' });
+    expect([cancelled.status, cancelled.body['state']]).toEqual([200, 'cancelled']);
+    expect((await ask('POST', `${url}/cancel`, {})).body['reason']).toBe(cancelled.body['reason']);
+    await desk.wiring.db.updateTable('voice_calls').set({ not_before: new Date() }).where('to_number', '=', to).execute();
+    await desk.wiring.voiceLinesClient.wake('default');
+    const next = await until(await place({ to: aNumber('93') }), 'not_connected');
+    expect([next.outcome, await placedTo(to)]).toEqual(['failed', []]);
+  }, 60_000);
+
+  it('stops during the call', async () => {
+    const to = aNumber('95');
+    const url = await place({ to });
+    await until(url, 'ongoing');
+    expect((await ask('POST', `${url}/cancel`, {})).status).toBe(409);
+    expect(await ask('POST', `${url}/stop`, {})).toMatchObject({ status: 200, body: { stopped: true } });
+    const ended = await until(url, 'completed');
+    expect(ended.provider!.disconnectionReason).toBe('manual_stopped');
+    expect((await ask('POST', `${url}/stop`, {})).status).toBe(409);
+  }, 120_000);
+});
+
+it('lists calls by state, number and time, page by page, with how many there are', async () => {
+  const to = aNumber('90');
+  const number = `${to.slice(0, 2)} (${to.slice(2, 5)}) ${to.slice(5)}`;
+  const later = new Date(Date.now() + 3_600_000).toISOString();
+  const urls: string[] = [];
+  for (let times = 0; times < 3; times += 1) urls.push(await place({ to, notBefore: later }));
+  await ask('POST', `${urls[0]}/cancel`, {});
+  const query = `number=${encodeURIComponent(number)}&limit=1&state=queued`;
+  const first = (await ask('GET', `${CALLS}?${query}`)).body as { voiceCalls: Detail[]; next: string; countByState: object };
+  expect(first.countByState).toEqual({ queued: 2, cancelled: 1 });
+  const second = (await ask('GET', `${CALLS}?${query}&cursor=${first.next}`)).body as unknown as typeof first;
+  expect([...first.voiceCalls, ...second.voiceCalls].map(({ url }) => url)).toEqual([urls[2], urls[1]]);
+  expect(second.next).toBeNull();
+  expect((await ask('GET', `${CALLS}?number=${encodeURIComponent(to)}&requestedTo=2020-01-01T00:00:00Z`)).body).toMatchObject({ voiceCalls: [], next: null, countByState: {} });
+});
