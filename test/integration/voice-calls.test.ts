@@ -1,0 +1,143 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
+import { append } from '../../src/db/tracking.ts';
+import { createVoiceCalls, type VoiceCalls, voiceCallIdOf } from '../../src/db/voice-calls.ts';
+import type { Observation, ProviderCall, VoiceCallRequest } from '../../src/domain/voice.ts';
+import { startPostgres, type TestPostgres } from '../support/postgres.ts';
+
+/** Of several who want the same of a call at once, one gets it, and the others learn how it stands. */
+
+let postgres: TestPostgres;
+let db: Database;
+let voiceCalls: VoiceCalls;
+let made = 0;
+
+beforeAll(async () => {
+  postgres = await startPostgres();
+  db = await openDatabase(await postgres.createDatabase());
+  await migrate(db);
+  await db.insertInto('projects').values([{ id: 'a', name: 'A', settings: '{}' }, { id: 'b', name: 'B', settings: '{}' }]).execute();
+  voiceCalls = createVoiceCalls({ db, tracking: { append } });
+}, 300_000);
+afterAll(async () => {
+  await db?.destroy();
+  await postgres?.stop();
+});
+
+const REQUEST: VoiceCallRequest = { from: '+15550100', to: '+15550110', variables: {}, metadata: {}, priority: 3 };
+const aCall = async (request: Partial<VoiceCallRequest> = {}): Promise<{ project: string; voiceCallId: string }> => {
+  made += 1;
+  const key = { project: 'a', voiceCallId: voiceCallIdOf('a', [String(made)]) };
+  await voiceCalls.enqueue({ ...key, request: { ...REQUEST, ...request }, requestedBy: 'ann' });
+  return key;
+};
+const seen = (call: Partial<ProviderCall> & { providerCallId: string }, by: Observation['by'] = 'lookup'): Observation => ({ by, atMs: Date.now(), call: { status: 'registered', direction: 'outbound', ...call } });
+const eventsOf = async (subject: string): Promise<string[]> => (await db.selectFrom('tracking_events').select('name').where('subject', '=', subject).orderBy('seq').execute()).map(({ name }) => name);
+const stateOf = async (key: { project: string; voiceCallId: string }): Promise<string> => (await voiceCalls.get(key.project, key.voiceCallId)).state;
+
+describe('a request', () => {
+  it('is written down once, however often it comes, and another one under its ID is told apart', async () => {
+    const key = { project: 'a', voiceCallId: voiceCallIdOf('a', ['once']) };
+    const place = (request: VoiceCallRequest) => voiceCalls.enqueue({ ...key, request, requestedBy: 'ann' });
+    const all = await Promise.all(Array.from({ length: 8 }, () => place(REQUEST)));
+    expect(all.map(({ state }) => state).toSorted()).toEqual([...Array<string>(7).fill('known'), 'new']);
+    expect((await place({ ...REQUEST, to: '+15550111' })).state).toBe('request_differs');
+    expect((await voiceCalls.get('a', key.voiceCallId)).request.to).toBe(REQUEST.to);
+  });
+
+  it('has an ID that nobody else’s has', () => {
+    const ids = [voiceCallIdOf('a', ['x', 'y']), voiceCallIdOf('b', ['x', 'y']), voiceCallIdOf('a', ['x', 'z']), voiceCallIdOf('a', ['xy'])];
+    expect([new Set(ids).size, ids.every((id) => /^vc_[A-Za-z0-9_-]{22}$/.test(id))]).toEqual([4, true]);
+  });
+
+  it('is not seen from another project', async () => {
+    const { voiceCallId } = await aCall();
+    await expect(voiceCalls.get('b', voiceCallId)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(voiceCalls.cancel({ project: 'b', voiceCallId }, 'x')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+});
+
+describe('dialling', () => {
+  it('is done by one of many, and the others do not know whether it was', async () => {
+    const key = await aCall();
+    const verdicts = await Promise.all(Array.from({ length: 8 }, () => voiceCalls.beginDial(key)));
+    expect(verdicts.map(({ verdict }) => verdict).toSorted()).toEqual(['dial', ...Array<string>(7).fill('unknown')]);
+    expect((await voiceCalls.get('a', key.voiceCallId)).dials).toBe(1);
+  });
+
+  it('or taking it back: never both', async () => {
+    for (let round = 0; round < 20; round += 1) {
+      const key = await aCall();
+      const [dial, cancelled] = await Promise.all([voiceCalls.beginDial(key), voiceCalls.cancel(key, 'no').then(() => true, () => false)]);
+      expect([dial.verdict === 'dial', cancelled].filter(Boolean)).toHaveLength(1);
+      expect(await stateOf(key)).toBe(cancelled ? 'cancelled' : 'dialling');
+    }
+  });
+
+  it('is not begun again, put back or failed once a webhook has told that it was done', async () => {
+    const key = await aCall();
+    await voiceCalls.beginDial(key);
+    await voiceCalls.applyObservation(key, seen({ providerCallId: `call_${made}`, status: 'ongoing', startedAtMs: Date.now() }, 'call_started'));
+    expect([await voiceCalls.requeue(key, { notBefore: new Date(), reason: 'late answer' }), await voiceCalls.fail(key, 'late answer')]).toEqual([false, false]);
+    expect([(await voiceCalls.beginDial(key)).verdict, await stateOf(key)]).toEqual(['passed', 'ongoing']);
+  });
+
+  it('goes back into the queue with when and why', async () => {
+    const key = await aCall();
+    await voiceCalls.beginDial(key);
+    const notBefore = new Date(Date.now() + 60_000);
+    expect(await voiceCalls.requeue(key, { notBefore, reason: 'busy' })).toBe(true);
+    expect(await voiceCalls.get('a', key.voiceCallId)).toMatchObject({ state: 'queued', notBefore, reason: 'busy', dials: 1, diallingAt: null });
+  });
+});
+
+describe('what is observed', () => {
+  it('is written with its events in one go, also by many at once', async () => {
+    const key = await aCall();
+    await voiceCalls.beginDial(key);
+    const providerCallId = `call_${made}`;
+    const startedAtMs = Date.now();
+    const call = { providerCallId, status: 'ended' as const, startedAtMs, endedAtMs: startedAtMs + 1_000, durationMs: 1_000, disconnectionReason: 'user_hangup', analysis: { successful: true } };
+    const observations = [seen({ providerCallId }, 'dial'), seen({ providerCallId, status: 'ongoing', startedAtMs }, 'call_started'), seen({ ...call, analysis: undefined } as never, 'call_ended'), seen(call, 'call_analyzed'), seen(call)];
+    await Promise.all([...observations, ...observations].map((observation) => voiceCalls.applyObservation(key, observation)));
+    expect(await voiceCalls.get('a', key.voiceCallId)).toMatchObject({ state: 'completed', outcome: 'connected', providerCallId });
+    expect(await eventsOf(key.voiceCallId)).toEqual(['Voice call initiated', 'Call started', 'Call completed']);
+  });
+
+  it('settles what waited for a person', async () => {
+    const key = await aCall();
+    await voiceCalls.beginDial(key);
+    expect(await voiceCalls.park(key, { code: 'DIAL_UNKNOWN', message: 'm', advice: 'a' })).toBe(true);
+    await voiceCalls.applyObservation(key, seen({ providerCallId: `call_${made}` }));
+    expect(await voiceCalls.get('a', key.voiceCallId)).toMatchObject({ state: 'dialled', attention: null });
+    await expect(voiceCalls.close(key, { state: 'cancelled', reason: 'r' })).rejects.toMatchObject({ code: 'CONFLICT' });
+  });
+
+  it('of a second call shows on the first, and changes nothing else', async () => {
+    const key = await aCall();
+    await voiceCalls.beginDial(key);
+    await voiceCalls.applyObservation(key, seen({ providerCallId: `call_${made}` }, 'dial'));
+    expect(await voiceCalls.applyObservation(key, seen({ providerCallId: 'call_second', status: 'ongoing' }))).toMatchObject({ kind: 'another_call', providerCallId: 'call_second' });
+    expect(await voiceCalls.get('a', key.voiceCallId)).toMatchObject({ state: 'dialled', providerCallId: `call_${made}`, reason: expect.stringContaining('call_second') as unknown });
+  });
+
+  it('cannot be claimed by two', async () => {
+    const [one, other] = [await aCall(), await aCall()];
+    await voiceCalls.applyObservation(one, seen({ providerCallId: 'call_shared' }));
+    await expect(voiceCalls.applyObservation(other, seen({ providerCallId: 'call_shared' }))).rejects.toMatchObject({ code: 'CONFLICT' });
+    expect([await stateOf(other), await eventsOf(other.voiceCallId)]).toEqual(['queued', []]);
+  });
+
+  it('is of no voice call where there is none', async () => {
+    expect(await voiceCalls.applyObservation({ project: 'a', voiceCallId: 'vc_nobody' }, seen({ providerCallId: 'call_x' }))).toEqual({ kind: 'no_such_voice_call' });
+  });
+});
+
+it('gives out calls that nobody watches, each once in a while', async () => {
+  const key = await aCall();
+  await voiceCalls.beginDial(key);
+  await db.updateTable('voice_calls').set({ updated_at: new Date(0) }).where('id', '=', key.voiceCallId).execute();
+  const [one, other] = await Promise.all([voiceCalls.unwatched(new Date(1), 10), voiceCalls.unwatched(new Date(1), 10)]);
+  expect([...one, ...other]).toEqual([key]);
+  expect(await voiceCalls.unwatched(new Date(1), 10)).toEqual([]);
+});
