@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { DevServer } from '../../scripts/dev-server.ts';
+import { startApi } from '../../src/api/start.ts';
 import { paceOf } from '../../src/config.ts';
 import type { CallRow } from '../../src/db/calls.ts';
 import type { VoiceCallRow } from '../../src/db/voice-calls.ts';
@@ -23,6 +24,7 @@ let server: DevServer;
 let sandbox: TestSandbox;
 let retell: Awaited<ReturnType<typeof startRetellSandbox>>;
 let system: TestSystem;
+let api: Awaited<ReturnType<typeof startApi>>;
 let made = 0;
 
 beforeAll(async () => {
@@ -33,10 +35,12 @@ beforeAll(async () => {
     sandbox,
     folder,
     // No webhooks here: what becomes of a call is looked up.
-    env: { ...sandbox.telling, ...retell.env, RETELL_CALLS_PER_SECOND: '50', VOICE_LOOK_UP_FIRST: '1s', VOICE_LOOK_UP_MAX: '1s', RETRY_FIRST: '1s', RETRY_MAX: '1s' },
+    env: { ...sandbox.telling, ...retell.env, RETELL_CALLS_PER_SECOND: '50', VOICE_LOOK_UP_FIRST: '1s', VOICE_LOOK_UP_MAX: '1s', RETRY_FIRST: '1s', RETRY_MAX: '1s', API_PORT: '0' },
   });
+  api = await startApi(system.wiring);
 }, 300_000);
 afterAll(async () => {
+  await api?.close();
   await system?.stop();
   await retell?.close();
   await sandbox?.stop();
@@ -95,6 +99,11 @@ describe('an outbound call that was answered', () => {
     expect([transcript.provider, transcript.speakersBy, transcript.usage.requests]).toEqual(['retell', 'provider', 0]);
     expect(transcript.turns[0]).toMatchObject({ speaker: 'agent', startMs: 400 });
     expect(await ledgerOf(sandbox.openai, 'transcription')).toHaveLength(before);
+    const headers = { authorization: `Bearer ${system.config.API_TOKEN}` };
+    const shown = (await (await fetch(`${api.url}/v1/projects/${PROJECT}/calls/${call.callId}`, { headers })).json()) as { voiceCall: object; costs: { kind: string }[] };
+    expect(shown.voiceCall).toEqual({ voiceCallId: voiceCall.voiceCallId, url: `/v1/projects/${PROJECT}/voice-calls/${voiceCall.voiceCallId}`, outcome: 'connected', batchId: null });
+    expect(shown.costs.map(({ kind }) => kind)).toContain('voice');
+    expect(await (await fetch(`${api.url}/calls/${PROJECT}/${call.callId}`, { headers })).text()).toContain('placed by us, connected');
     await until('its end is told', async () => (await ledgerOf(sandbox.receiver, 'event_received')).find((entry) => JSON.stringify(entry).includes(call.callId)));
   });
 
