@@ -14,7 +14,7 @@ import { RECEIVER_SECRETS, startReceiver } from './receiver/server.ts';
 import { startRetell } from './retell/server.ts';
 import { SALESFORCE_CLIENT, startSalesforce } from './salesforce/server.ts';
 import type { SandboxServer } from './server.ts';
-import { CHOICES, type ChoiceUrls, sandboxSettings, type SandboxUrls } from './settings.ts';
+import { CHOICES, type ChoiceUrls, sandboxSettings, type SandboxUrls, trackedBy } from './settings.ts';
 import { startTelegram, TELEGRAM_BOT } from './telegram/server.ts';
 import { startWebex } from './webex/server.ts';
 
@@ -31,7 +31,7 @@ const HELP = `Usage: npm run sandbox -- [options]
   --port-webex N       --port-openai N      --port-salesforce N  --port-amocrm N  (a free one)
   --port-deepgram N    --port-assemblyai N  --port-pyannote N                     (a free one)
   --port-telegram N    --port-receiver N    --port-retell N                       (a free one)
-  --port-abt N                                                            (a free one)
+  --port-abt N                                                                    (a free one)
   --retell-webhook URL where Retell's webhooks go                 (nowhere)
   --speech MODE        script: known calls are answered from their scripts; whisper: local recognition
   --whisper-model DIR  a faster-whisper model folder
@@ -159,6 +159,7 @@ if (!values.attached) {
   for (const [name, lead] of Object.entries(CHOICES) as [keyof ChoiceUrls, (url: string) => Record<string, string>][]) {
     process.stderr.write(`# ${name}: ${Object.entries(lead(urls[name])).map(([setting, value]) => `${setting}="${value}"`).join(' ')}\n`);
   }
+  process.stderr.write(`# Tracking events: ${Object.entries(trackedBy(urls.abt!)).map(([setting, value]) => `${setting}="${value}"`).join(' ')}\n`);
   process.stderr.write(`# Telegram: bot token ${TELEGRAM_BOT.token}, chat ${TELEGRAM_BOT.chats.team}\n# Webhooks: ${urls.receiver}/hooks/any, secret ${RECEIVER_SECRETS[0]}\n`);
   if (jwtKey) process.stderr.write(`SFDC_USERNAME="${SALESFORCE_CLIENT.username}"\n# SFDC_PRIVATE_KEY: the private key that belongs to it, or its file\n`);
 }
