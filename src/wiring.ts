@@ -88,6 +88,7 @@ import { createSessions } from './db/sessions.ts';
 import { createSignInFailures } from './db/sign-in-failures.ts';
 import { append, createTracking, type Tracking } from './db/tracking.ts';
 import { createTrackingQueue, type TrackingQueue } from './db/tracking-queue.ts';
+import { createUploads, type Uploads } from './db/uploads.ts';
 import { createUsers } from './db/users.ts';
 import { createWarehouseBooks, type WarehouseBooks } from './db/warehouse.ts';
 import { createWarehouseFiles, type WarehouseFiles } from './db/warehouse-files.ts';
@@ -109,6 +110,7 @@ export interface Wiring {
   db: Database;
   calls: Calls;
   runs: Runs;
+  uploads: Uploads;
   completeness: Completeness;
   completenessClient: CompletenessClient;
   effects: Effects;
@@ -216,6 +218,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       db,
       calls,
       runs: createRuns(db),
+      uploads: createUploads(db),
       completeness,
       completenessClient: createCompletenessClient({ client: temporal, completeness, projects, config, pace, log }),
       effects,

@@ -43,6 +43,7 @@ import type { Projects } from '../db/projects.ts';
 import type { Quality } from '../db/quality.ts';
 import type { VoiceBatches } from '../db/voice-batches.ts';
 import type { VoiceLines } from '../db/voice-lines.ts';
+import type { Uploads } from '../db/uploads.ts';
 import type { Runs } from '../db/runs.ts';
 import type { Tracking } from '../db/tracking.ts';
 import type { VoiceCalls } from '../db/voice-calls.ts';
@@ -58,6 +59,7 @@ export interface ApiDependencies {
   projects: Projects;
   calls: Calls;
   runs: Runs;
+  uploads: Pick<Uploads, 'begin' | 'end'>;
   completeness: Pick<Completeness, 'find' | 'get' | 'list' | 'listGaps' | 'examples' | 'alarms'>;
   completenessClient: Pick<CompletenessClient, 'reconcile'>;
   effects: Effects;

@@ -8,6 +8,7 @@ import { loadPrices } from '../prices.ts';
 import { createPayloadCodec } from '../crypto/payload-codec.ts';
 import { createKeyRing } from '../crypto/key-ring.ts';
 import { createAudit } from '../db/audit.ts';
+import { createUploadSweep } from '../client/upload-sweep.ts';
 import { createExpiry } from '../client/expiry.ts';
 import { createIdempotency } from '../db/idempotency.ts';
 import { messageOf } from '../domain/errors.ts';
@@ -35,7 +36,7 @@ const HOUR_MS = 3_600_000;
 /** Starts the API and the relay of its webhook inbox on what is wired. */
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
   const { accounts, config, log, db, calls, runs, effects, messages, messagesClient, reportLinks, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, presets, presetTests, presetsClient, rescores, rescoresClient, guard, erasures, erasuresClient, intake, budgetRelease, scheduleOf, temporal, voiceCalls, voiceHandOver, voiceCallsClient, voiceBatches, voiceLines, voiceLinesClient } = wiring;
-  const { completeness, completenessClient, warehouse } = wiring;
+  const { completeness, completenessClient, uploads, warehouse } = wiring;
   const metrics = createMetrics({ calls, inbox, completeness, tracking: wiring.tracking });
   const deliveries: Deliveries = {
     webex: webexDelivery({ callsClient, scheduleOf, log }),
@@ -50,7 +51,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
   const idempotency = createIdempotency(db);
   const expiry = createExpiry({ calls, projects, client: callsClient, log });
   const housekeeping = [
-    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep, completeness: completenessClient.sweep, tracking: () => wiring.tracking.sweep(config.TRACKING_KEEP) }, everyMs: HOUR_MS, log }),
+    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep, completeness: completenessClient.sweep, uploads: createUploadSweep({ uploads, objects, log }), tracking: () => wiring.tracking.sweep(config.TRACKING_KEEP) }, everyMs: HOUR_MS, log }),
     startHousekeeping({ sweeps: { warehouse: warehouse.client.sweep }, everyMs: HOUR_MS / 60, log }),
     startHousekeeping({ sweeps: { budgets: budgetRelease.everywhere, voiceCalls: voiceCallsClient.sweep }, everyMs: HOUR_MS / 4, log }),
   ];
@@ -61,6 +62,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     calls,
     runs,
     completeness,
+    uploads,
     completenessClient,
     effects,
     messages,

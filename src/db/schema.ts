@@ -85,6 +85,7 @@ export interface Schema {
   warehouse_sinks: WarehouseSinksTable;
   warehouse_files: WarehouseFilesTable;
   tracking_events: TrackingEventsTable;
+  uploads: UploadsTable;
   completeness_days: CompletenessDaysTable;
   completeness_listed: CompletenessListedTable;
   completeness_gaps: CompletenessGapsTable;
@@ -724,6 +725,13 @@ export interface ErasedCallsTable {
   project: string;
   call_hash: string;
   erased_at: CreatedAt;
+}
+
+/** Recordings that are being uploaded. */
+export interface UploadsTable {
+  project: string;
+  key: string;
+  begun_at: CreatedAt;
 }
 
 /** What a source lists of a day, held against what we have. */

@@ -51,6 +51,7 @@ describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('on
         await db.insertInto('bulk_rulings').values({ project, id: 'bulk', ruling: 'approve', gate: 'staging', by: 'x' }).execute();
         await db.insertInto('bulk_ruling_calls').values({ project, bulk_id: 'bulk', call_id: `call-of-${project}` }).execute();
         await db.insertInto('call_analysis').values({ project, call_id: `call-of-${project}`, version: 1, started_at: new Date(0), direction: 'inbound', sentiment: 'neutral', verdicts: '{}', patterns: [], rubric: 'r@1' }).execute();
+        await db.insertInto('uploads').values({ project, key: 'k' }).execute();
         await db.insertInto('completeness_days').values({ project, source: 'webex', day: '2026-01-01', time_zone: 'UTC', from_at: new Date(0), to_at: new Date(1), state: 'running', token: 't' }).execute();
         await db.insertInto('completeness_listed').values({ project, source: 'webex', day: '2026-01-01', call_id: `call-of-${project}`, side: 'listed', status: 'completed' }).execute();
         await db.insertInto('completeness_gaps').values({ project, source: 'webex', day: '2026-01-01', call_id: `call-of-${project}`, side: 'listed', reason: 'parked' }).execute();

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { messageOf } from '../../domain/errors.ts';
 import { isTimeZone } from '../../domain/local-time.ts';
 import type { ApiDependencies } from '../dependencies.ts';
 import { givenCallSchema, type ReadCall, toGivenCall } from '../given-call.schema.ts';
@@ -36,7 +37,7 @@ const ReportShape = z.object({
 const FORMAT_OF: Record<string, TableFormat> = { 'text/csv': 'csv', 'application/json': 'json', 'application/x-ndjson': 'ndjson' };
 
 /** Calls that people hand in: a table of them, or one with its recording. */
-export const uploadRoutes = (route: RouteTable, { config, projects, inbox, objects, kickRelay }: ApiDependencies): void => {
+export const uploadRoutes = (route: RouteTable, { config, projects, inbox, objects, uploads, log, kickRelay }: ApiDependencies): void => {
   const mostAudioBytes = config.MAX_RECORDING_MB * 1024 * 1024;
 
   route.post(
@@ -88,18 +89,15 @@ export const uploadRoutes = (route: RouteTable, { config, projects, inbox, objec
       const checkCall = (text: string): void => {
         read = readCall(text, query.timeZone);
       };
-      const { audio } = await reading(request, () => readAudioForm(request, { project, objects, mostBytes: mostAudioBytes, checkCall }));
+      const { audio } = await reading(request, () => readAudioForm(request, { project, objects, mostBytes: mostAudioBytes, checkCall, begun: (key) => uploads.begin({ project, key }) }));
       const given = toGivenCall('upload', read!);
-      try {
-        const accepted = await inbox.receive(toEvent(project, 'upload', { ...given, details: { ...given.details, captureRequested: true }, audio }));
-        if (accepted) kickRelay();
-        // The same recording of the same call is there already, or on its way.
-        else await objects.delete(audio.key);
-        return { callId: read!.id, accepted, recording: { bytes: audio.bytes, sha256: audio.sha256, format: audio.format } };
-      } catch (error) {
-        await objects.delete(audio.key).catch(() => {});
-        throw error;
-      }
+      // When this fails, nobody knows whether it was written down: the sweep looks a day later, and removes what no call has.
+      const accepted = await inbox.receive(toEvent(project, 'upload', { ...given, details: { ...given.details, captureRequested: true }, audio }));
+      if (accepted) kickRelay();
+      // The same recording of the same call is there already, or on its way.
+      else await objects.delete(audio.key);
+      await uploads.end({ project, key: audio.key }).catch((error: unknown) => log.debug({ project, error: messageOf(error) }, 'an upload is not crossed off; the sweep does so'));
+      return { callId: read!.id, accepted, recording: { bytes: audio.bytes, sha256: audio.sha256, format: audio.format } };
     },
   );
 };

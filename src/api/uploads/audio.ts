@@ -23,9 +23,10 @@ export interface ReadForm {
  * Reads a form of a call and its recording. The recording goes to the object store as it comes.
  *
  * @param checkCall called before the recording is read, with the field `call`: throws when it is not worth reading
+ * @param begun told where the recording will lie, before its first byte is stored
  * @throws HttpProblem; then nothing is left in the object store
  */
-export const readAudioForm = async (request: Request, { project, objects, mostBytes, checkCall }: { project: string; objects: ObjectStore; mostBytes: number; checkCall: (call: string) => void }): Promise<ReadForm> => {
+export const readAudioForm = async (request: Request, { project, objects, mostBytes, checkCall, begun }: { project: string; objects: ObjectStore; mostBytes: number; checkCall: (call: string) => void; begun: (key: string) => Promise<void> }): Promise<ReadForm> => {
   checkBody(request, mostBytes + MOST_FIELD_BYTES + 64 * 1024);
   endWhenIdle(request);
   if (!/^multipart\/form-data\s*;/i.test(request.get('content-type') ?? '')) throw new HttpProblem(415, 'The body has to be a form: multipart/form-data.', { headers: { connection: 'close' } });
@@ -58,7 +59,7 @@ export const readAudioForm = async (request: Request, { project, objects, mostBy
       file.resume();
       return fail(error);
     }
-    storing = store(file, { project, objects, mostBytes, signal: gone.signal });
+    storing = store(file, { project, objects, mostBytes, begun, signal: gone.signal });
     storing.catch(fail);
   });
   for (const limit of ['fieldsLimit', 'filesLimit', 'partsLimit'] as const) form.on(limit, () => fail(new HttpProblem(400, 'The form has more parts than one field "call" and one file "audio".')));
@@ -81,7 +82,7 @@ export const readAudioForm = async (request: Request, { project, objects, mostBy
 };
 
 /** Streams a recording to the object store, and hashes it on the way. */
-const store = async (file: Readable, { project, objects, mostBytes, signal }: { project: string; objects: ObjectStore; mostBytes: number; signal: AbortSignal }): Promise<GivenAudio> => {
+const store = async (file: Readable, { project, objects, mostBytes, begun, signal }: { project: string; objects: ObjectStore; mostBytes: number; begun: (key: string) => Promise<void>; signal: AbortSignal }): Promise<GivenAudio> => {
   const hash = createHash('sha256');
   let head: Uint8Array = new Uint8Array(0);
   let bytes = 0;
@@ -90,6 +91,7 @@ const store = async (file: Readable, { project, objects, mostBytes, signal }: { 
     const sniffed = sniff(head);
     if (sniffed.format === undefined) throw new HttpProblem(422, `The file is no recording: it seems to be ${sniffed.seemsToBe}. Upload WAV or MP3.`);
     const key = `${uploadPrefix(project)}${randomUUID()}.${sniffed.format}`;
+    await begun(key);
     return { key, format: sniffed.format, upload: await objects.openUpload(key, { contentType: CONTENT_TYPE[sniffed.format], signal }) };
   };
   try {
