@@ -235,6 +235,7 @@ export const SETTINGS = {
   MESSAGE_ATTEMPTS: setting(whole, { group: 'Messages', about: 'Tries of a message before it counts as failed and waits for a person.', default: '12' }),
   MESSAGE_FIRST_RETRY: setting(someTime, { group: 'Messages', about: 'Wait before the second try; four times as long from try to try.', default: '5s' }),
   MESSAGE_MAX_RETRY: setting(someTime, { group: 'Messages', about: 'Longest wait between tries, unless the target asks for more.', default: '8h' }),
+  MESSAGE_KEEP: setting(someTime, { group: 'Messages', about: 'How long messages that were delivered or settled can be looked at. One that is forgotten cannot be corrected any more.', default: '90d' }),
   REPORT_LINK_TTL: setting(someTime, { group: 'Messages', about: "How long a link to a call's report in notes and messages shows it without signing in.", default: '30d' }),
 
   TRACKING_SINK: setting(z.enum(SINKS, { error: `must be ${SINKS.join(', ')}` }), { group: 'Tracking', about: 'What takes the tracking events of the project `default`: http, sqs or log (this process\'s own, without numbers). Without it they are kept and not sent.', optional: true }),

@@ -8,6 +8,7 @@ import { loadPrices } from '../prices.ts';
 import { createPayloadCodec } from '../crypto/payload-codec.ts';
 import { createKeyRing } from '../crypto/key-ring.ts';
 import { createAudit } from '../db/audit.ts';
+import { createMessageSweep } from '../client/message-sweep.ts';
 import { createUploadSweep } from '../client/upload-sweep.ts';
 import { createExpiry } from '../client/expiry.ts';
 import { createIdempotency } from '../db/idempotency.ts';
@@ -51,7 +52,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
   const idempotency = createIdempotency(db);
   const expiry = createExpiry({ calls, projects, client: callsClient, log });
   const housekeeping = [
-    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep, completeness: completenessClient.sweep, uploads: createUploadSweep({ uploads, objects, log }), tracking: () => wiring.tracking.sweep(config.TRACKING_KEEP) }, everyMs: HOUR_MS, log }),
+    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep, completeness: completenessClient.sweep, uploads: createUploadSweep({ uploads, objects, log }), messages: createMessageSweep({ messages, client: messagesClient, keepMs: config.MESSAGE_KEEP, log }), tracking: () => wiring.tracking.sweep(config.TRACKING_KEEP) }, everyMs: HOUR_MS, log }),
     startHousekeeping({ sweeps: { warehouse: warehouse.client.sweep }, everyMs: HOUR_MS / 60, log }),
     startHousekeeping({ sweeps: { budgets: budgetRelease.everywhere, voiceCalls: voiceCallsClient.sweep }, everyMs: HOUR_MS / 4, log }),
   ];

@@ -188,6 +188,18 @@ export const createMessages = (db: Database) => ({
     throw new AftercallError('CONFLICT', `This message is ${found.state}: there is nothing to decide.`, { advice: 'Only a message that is unknown or failed waits for somebody.', outcome: 'refused' });
   },
 
+  /** Messages that have been on their way for long, of all projects: whoever carried them may have been ended. */
+  async listSilentSince(before: Date, limit: number): Promise<MessageRow[]> {
+    const rows = await db.selectFrom('messages').selectAll().where('state', 'in', ['pending', 'sending']).where('updated_at', '<', before).orderBy('updated_at').limit(limit).execute();
+    return rows.map(toMessage);
+  },
+
+  /** Drops what was delivered or settled long ago, with the log of it. What waits for a person stays. */
+  async sweep(before: Date): Promise<number> {
+    const { numDeletedRows } = await db.deleteFrom('messages').where('state', 'in', ['delivered', 'settled']).where('updated_at', '<', before).executeTakeFirst();
+    return Number(numDeletedRows);
+  },
+
   /** All that was told of a call. */
   async listOf(project: string, callId: string): Promise<MessageRow[]> {
     return (await db.selectFrom('messages').selectAll().where('project', '=', project).where('call_id', '=', callId).execute()).map(toMessage);

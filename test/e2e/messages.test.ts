@@ -7,8 +7,10 @@ import { SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import type { Fault, LedgerEntry } from '../../sandbox/server.ts';
 import { TELEGRAM_BOT } from '../../sandbox/telegram/server.ts';
 import type { DevServer } from '../../scripts/dev-server.ts';
+import { createMessageSweep } from '../../src/client/message-sweep.ts';
 import type { MessageRow } from '../../src/db/messages.ts';
 import type { CallRow } from '../../src/db/calls.ts';
+import { messageWorkflowId } from '../../src/domain/ids.ts';
 import { recordsOf } from '../support/salesforce.ts';
 import { addFaults, clearFaults, ledgerOf, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
@@ -246,5 +248,36 @@ describe('faults of messages', () => {
     await system.wiring.callsClient.retry(parked, { by: 'ann' }, `retry-${callId}`);
     const call = await system.until(callId, 'completed');
     expect(await notesOf(call)).toEqual([]);
+  });
+});
+
+describe('a message whose workflow was ended in Temporal', () => {
+  it('is taken up again where a repeat does no harm, and is unknown where it might', async () => {
+    const { messages, messagesClient, temporal } = system.wiring;
+    const content = { event: 'run.completed' as const, title: 'A run', lines: [], facts: {} };
+    await system.stopWorkers();
+    const left = async (notifier: 'webhook' | 'telegram', target: string): Promise<MessageRow> => {
+      const row = await messages.add({ project: 'default', occasion: `left lying by ${notifier}`, event: 'run.completed', notifier, target, targetKey: target, class: notifier === 'webhook' ? 'upsert_by_key' : 'no_key', content });
+      await messagesClient.send(row);
+      await messages.begin('default', row.id);
+      await temporal.workflow.getHandle(messageWorkflowId({ project: 'default', messageId: row.id, round: row.round })).terminate('by hand');
+      return row;
+    };
+    const repeatable = await left('webhook', 'receiver');
+    const doubtful = await left('telegram', chats.team);
+    const carried = await messages.add({ project: 'default', occasion: 'carried', event: 'run.completed', notifier: 'webhook', target: 'receiver', targetKey: 'carried', class: 'upsert_by_key', content });
+    await messagesClient.send(carried);
+    const sweep = createMessageSweep({ messages, client: messagesClient, keepMs: 90 * 86_400_000, log: { warn: () => {} } });
+    // One that somebody carries is left alone, however long it takes.
+    expect(await sweep(Date.now() + 2 * 3_600_000)).toEqual({ takenUp: 2, forgotten: 0 });
+    await system.startWorkers();
+    for (const { id } of [repeatable, doubtful, carried]) for (let row = await messages.get('default', id); row.state === 'pending' || row.state === 'sending'; row = await messages.get('default', id)) await sleep(50);
+    expect((await messages.get('default', repeatable.id)).state).toBe('delivered');
+    expect((await messages.get('default', carried.id)).state).toBe('delivered');
+    expect(await messages.get('default', doubtful.id)).toMatchObject({ state: 'unknown', tries: [{ outcome: 'unknown' }] });
+    // What was delivered is forgotten in time; what waits for a person is not.
+    expect((await sweep(Date.now() + 91 * 86_400_000)).forgotten).toBeGreaterThan(1);
+    expect(await messages.find('default', repeatable.id)).toBeUndefined();
+    expect(await messages.find('default', doubtful.id)).toBeDefined();
   });
 });
