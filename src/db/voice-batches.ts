@@ -5,6 +5,7 @@ import { ON_A_LINE, type VoiceCallRequest, type VoiceOutcome, type VoicePriority
 import type { BatchCounts, BatchState } from '../domain/voice-batches.ts';
 import { type Database, json, storable } from './database.ts';
 import type { VoiceBatchesTable } from './schema.ts';
+import { cancelLeftovers } from './voice-lines.ts';
 import { toVoiceCall, voiceCallIdOf, type VoiceCallRow } from './voice-calls.ts';
 
 export interface VoiceBatchRow {
@@ -59,6 +60,7 @@ export const createVoiceBatches = (db: Database) => {
 
   /** Batches whose last call has come to its end are so from then on, and need not be counted again. */
   const settle = async (project: string): Promise<void> => {
+    await cancelLeftovers(db, project);
     const over = await db
       .selectFrom('voice_batches as b')
       .select('id')

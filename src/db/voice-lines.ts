@@ -104,9 +104,7 @@ export const createVoiceLines = (db: Database) => ({
           where project = ${project} and state = 'queued' and waits_for in ('quiet_hours', 'daily_limit')`.execute(tx);
         await tx.updateTable('voice_lines').set({ rules: stamp }).where('project', '=', project).execute();
       }
-      // What came back into the queue after its batch was cancelled.
-      await sql`update voice_calls set state = 'cancelled', reason = 'The batch was cancelled.', settled_at = now(), updated_at = now()
-        where project = ${project} and state = 'queued' and held and batch_id in (select id from voice_batches where project = ${project} and state = 'cancelled' and settled is null)`.execute(tx);
+      await cancelLeftovers(tx, project);
       const zonesDone = new Set<string>();
       for (let rounds = 0; rounds < MOST_ROUNDS; rounds += 1) {
         const zones = [...new Set((await heads(tx, project, nowMs, SPARE)).map(({ zone }) => zone ?? rules.timeZone))];
@@ -218,6 +216,12 @@ export const createVoiceLines = (db: Database) => ({
     };
   },
 });
+
+/** Cancels what came back into the queue after its batch was cancelled: turned away by the provider, or by a person's word. */
+export const cancelLeftovers = async (db: Database, project: string): Promise<void> => {
+  await sql`update voice_calls set state = 'cancelled', reason = 'The batch was cancelled.', settled_at = now(), updated_at = now()
+    where project = ${project} and state = 'queued' and held and batch_id in (select id from voice_batches where project = ${project} and state = 'cancelled' and settled is null)`.execute(db);
+};
 
 /** The first that are due, by priority and time. One walk per priority: those that are due later are not passed over one by one. */
 const heads = async (tx: Transaction<Schema>, project: string, nowMs: number, limit: number): Promise<Head[]> => {

@@ -5,7 +5,7 @@ import { createVoiceBatches } from '../../src/db/voice-batches.ts';
 import { createVoiceCalls } from '../../src/db/voice-calls.ts';
 import { createVoiceLines, type TakeLines } from '../../src/db/voice-lines.ts';
 import type { CallingRules } from '../../src/domain/daily-limit.ts';
-import type { VoiceCallRequest, VoicePriority } from '../../src/domain/voice.ts';
+import type { VoiceCallRequest } from '../../src/domain/voice.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 
 let postgres: TestPostgres;
@@ -220,7 +220,7 @@ describe('a batch', () => {
   it('goes earlier when it is given another priority, and is completed with its last call', async () => {
     await batchOf('plain', 1);
     await batchOf('urgent', 2);
-    await batches.change('a', 'urgent', { priority: 1 as VoicePriority, name: 'first of all' });
+    await batches.change('a', 'urgent', { priority: 1, name: 'first of all' });
     const { start } = await take();
     const rows = await db.selectFrom('voice_calls').select(['id', 'batch_id']).execute();
     expect(start.map(({ id }) => rows.find((row) => row.id === id)!.batch_id)).toEqual(['urgent', 'urgent', 'plain']);
