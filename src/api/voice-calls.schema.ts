@@ -30,7 +30,7 @@ export const PlaceVoiceCallBody = z
     agent: z.string().regex(/^[A-Za-z0-9_-]{1,100}$/, 'must be the ID of an agent').optional(),
     variables: VoiceVariables.default({}),
     metadata: VoiceMetadata.default({}),
-    priority: z.union(VOICE_PRIORITIES.map((priority) => z.literal(priority)) as [z.ZodLiteral<1>, z.ZodLiteral<2>, ...z.ZodLiteral<3 | 4 | 5>[]]).default(DEFAULT_PRIORITY),
+    priority: z.literal(VOICE_PRIORITIES).default(DEFAULT_PRIORITY),
     notBefore: z.iso
       .datetime({ offset: true })
       .refine((time) => Date.parse(time) < Date.now() + FAR_AHEAD_MS, 'must be within a year')

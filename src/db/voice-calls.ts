@@ -239,11 +239,12 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
       return written.numUpdatedRows > 0n;
     },
 
-    /** A person closes a call that waited for them. @throws CONFLICT when it does not wait (any more) */
+    /** A person closes a call that waited for them. Repeating it changes nothing. @throws CONFLICT when it does not wait (any more) */
     async close(key: VoiceCallKey, { state, reason }: { state: Extract<VoiceState, 'cancelled' | 'failed'>; reason: string }): Promise<VoiceCallRow> {
       const written = await change(key, ['needs_attention']).set({ state, reason: storable(reason), attention: null, settled_at: sql`now()` }).returningAll().executeTakeFirst();
       if (written) return toVoiceCall(written);
       const found = await this.get(key.project, key.voiceCallId);
+      if (found.state === state) return found;
       throw new AftercallError('CONFLICT', `This voice call is ${found.state.replaceAll('_', ' ')}: it does not wait for anybody.`, { advice: 'Read it again.', outcome: 'refused' });
     },
 

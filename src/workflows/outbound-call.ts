@@ -13,6 +13,9 @@ const resolveUpdate = defineUpdate<void, [VoiceResolution]>(VOICE_UPDATES.resolv
 /** While a call waits for a person, the provider may still come to know of it; it is hardly news. */
 const PARKED_LOOK_UP_MS = 24 * 3_600_000;
 
+/** How long the word that a call is parked may take from the database to here. */
+const PARKING_MS = 5_000;
+
 const LOOK_FOR_IT =
   "Look in the provider's call history for the number and the time. If the call is there, resolve it with its ID. If it is not, have it dialled again or give it up. It settles by itself if the provider tells of it after all.";
 const END_IT = 'Look for the call at the provider, and end it there if it still runs. Then look again here, or give it up.';
@@ -67,6 +70,8 @@ export async function outboundCall(input: OutboundCallInput): Promise<VoiceState
     async (resolution) => {
       resolving = true;
       try {
+        // Whoever asks has read it in the database, which is a moment ahead.
+        if (!is('needs_attention') && !(await condition(() => is('needs_attention'), PARKING_MS))) throw refuse(`This call waits for nobody: it is ${said()}.`);
         standing = await told(() => resolveVoiceCall({ ...key, resolution }));
         heard = true;
       } finally {
@@ -75,7 +80,7 @@ export async function outboundCall(input: OutboundCallInput): Promise<VoiceState
     },
     {
       validator: (_resolution: VoiceResolution) => {
-        if (!is('needs_attention')) throw refuse(`This call waits for nobody: it is ${said()}.`);
+        if (is(...VOICE_ENDS)) throw refuse(`This call waits for nobody: it is ${said()}.`);
         if (resolving) throw refuse('Somebody is resolving this call right now.');
       },
     },
@@ -121,7 +126,16 @@ export async function outboundCall(input: OutboundCallInput): Promise<VoiceState
     try {
       await handOverVoiceCall(key);
     } catch (error) {
-      await noteVoiceCall({ ...key, note: `Its recording was not taken over: ${failureOf(error) ?? ''}` });
+      await noteVoiceCall({ ...key, note: `Its recording was not taken over: ${failureOf(error)}` });
+    }
+  };
+
+  /** Whoever wanted it has their answer: that it was noted. */
+  const stop = async (): Promise<void> => {
+    try {
+      await stopVoiceCall(key);
+    } catch (error) {
+      await noteVoiceCall({ ...key, note: `It was to be stopped, and was not: ${failureOf(error)}` });
     }
   };
 
@@ -137,7 +151,7 @@ export async function outboundCall(input: OutboundCallInput): Promise<VoiceState
     if (stopWanted && standing.found) {
       stopWanted = false;
       lookNow = true;
-      if (is('dialled', 'ongoing')) await stopVoiceCall(key).catch(failureOf);
+      if (is('dialled', 'ongoing')) await stop();
     }
   };
 
