@@ -155,6 +155,8 @@ export const createCompleteness = (db: Database) => ({
       select call_id, started_at from calls
       where project = ${project} and source = ${source} and ${at} >= ${new Date(fromMs).toISOString()}::timestamptz and ${at} < ${new Date(toMs).toISOString()}::timestamptz
         and not exists (select from completeness_listed seen where seen.project = ${project} and seen.source = ${source} and seen.day = ${day} and seen.call_id = calls.call_id)
+        -- One that is about to be erased stands there by its hash.
+        and not exists (select from erased_calls gone where gone.project = ${project} and gone.call_hash = ${hashOf(sql`calls.call_id`)})
       order by started_at, call_id limit ${limit}`.execute(db);
     return rows.map((row) => ({ callId: row.call_id, startedAtMs: row.started_at.getTime() }));
   },

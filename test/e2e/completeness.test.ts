@@ -409,7 +409,8 @@ describe('calls that were handed in', () => {
     const { wiring } = system;
     const yesterday = dayAgo(1);
     const details = (callId: string): CallDetails => ({ source: 'hook', callId, status: 'abandoned', direction: 'inbound', startedAtMs: yesterday.fromMs - 40 * 86_400_000 });
-    await asOwner(() => sql`create trigger refuse_handed_in before insert on calls for each row when (new.call_id = 'hook-3') execute function refuse_loudly()`.execute(wiring.db));
+    await asOwner(() => sql`create function refuse_handed_in() returns trigger language plpgsql as $$ begin raise exception 'this call cannot be stored'; end $$`.execute(wiring.db));
+    await asOwner(() => sql`create trigger refuse_handed_in before insert on calls for each row when (new.call_id = 'hook-3') execute function refuse_handed_in()`.execute(wiring.db));
     await wiring.inbox.receiveAll(['hook-1', 'hook-2', 'hook-3', 'hook-4'].map((callId) => toEvent('default', 'hook', { details: details(callId) })));
     await wiring.db.updateTable('inbox').set({ received_at: sql<never>`${new Date(yesterday.fromMs + HOUR_MS).toISOString()}::timestamptz` }).where('source', '=', 'hook').execute();
     for (const callId of ['hook-1', 'hook-2', 'hook-4']) while ((await wiring.calls.find(system.key(callId)))?.state !== 'completed') await sleep(100);
