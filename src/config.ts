@@ -89,6 +89,7 @@ export const SETTINGS = {
   WAREHOUSE_COMPACT_AT: setting(z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'must be a time of day, e.g. 02:30'), { group: 'Catalogue', about: "When each day's small files are put together, UTC; half an hour is spread over.", default: '02:30' }),
   WAREHOUSE_GRACE: setting(someTime, { group: 'Catalogue', about: 'How long files stay that were put together, for queries that read them: longer than any query takes.', default: '30m' }),
   ATHENA_WORKGROUP: setting(text, { group: 'Catalogue', about: 'Athena workgroup.', default: 'primary' }),
+  ATHENA_ENDPOINT_URL: setting(url, { group: 'Catalogue', about: 'Another endpoint for Athena alone, e.g. of a private network.', optional: true }),
   ATHENA_OUTPUT: setting(z.string().regex(/^s3:\/\//, 'must start with s3://'), { group: 'Catalogue', about: 'Where Athena writes results, `s3://…`.', optional: true }),
 
   SNOWFLAKE_ACCOUNT: setting(text, { group: 'Snowflake', about: 'Account identifier, e.g. `ORG-ACCOUNT`. With none of these, Snowflake is not used.', optional: true }),
@@ -471,7 +472,8 @@ const unreachable = (config: Partial<Config>): string[] => {
     AWS_ENDPOINT_URL: config.AWS_ENDPOINT_URL,
     S3_BUCKET: config.S3_BUCKET && aws(`${config.S3_BUCKET}.s3`),
     GLUE_DATABASE: config.S3_BUCKET && aws('glue'),
-    ATHENA_OUTPUT: config.S3_BUCKET && aws('athena'),
+    ATHENA_OUTPUT: config.S3_BUCKET && !config.ATHENA_ENDPOINT_URL ? aws('athena') : undefined,
+    ATHENA_ENDPOINT_URL: config.ATHENA_ENDPOINT_URL,
     SNOWFLAKE_URL: config.WAREHOUSE === 'snowflake' && config.SNOWFLAKE_ACCOUNT ? snowflakeUrl({ SNOWFLAKE_ACCOUNT: config.SNOWFLAKE_ACCOUNT, SNOWFLAKE_URL: config.SNOWFLAKE_URL }) : undefined,
   };
   return Object.entries(addresses).flatMap(([name, address]) => {

@@ -99,7 +99,10 @@ export const createAthenaQueries = (config: AthenaConfig, { lookEveryMs = LOOK_E
     do {
       const page = await client.send(new GetQueryResultsCommand({ QueryExecutionId, MaxResults: PAGE_ROWS, ...(NextToken ? { NextToken } : {}) }), { abortSignal: signal });
       const found: Row[] = page.ResultSet?.Rows ?? [];
-      if (NextToken === undefined) columns = page.ResultSet?.ResultSetMetadata?.ColumnInfo ?? namedIn(found[0]);
+      if (NextToken === undefined) {
+        const described = page.ResultSet?.ResultSetMetadata?.ColumnInfo ?? [];
+        columns = described.length > 0 ? described : namedIn(found[0]);
+      }
       for (const { Data = [] } of NextToken === undefined ? found.slice(1) : found) rows.push(columns.map((column, index) => decodeCell(Data[index]?.VarCharValue, column)));
       NextToken = page.NextToken;
     } while (NextToken !== undefined && rows.length <= maxRows);

@@ -1,0 +1,205 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { Dialect } from '../../src/adapters/warehouse/engine.ts';
+import { CATALOGUE, QUERY_NAMES, type QueryName, queryOf } from '../../src/domain/analytics/catalogue.ts';
+import { DIALECTS } from '../../src/domain/analytics/dialect.ts';
+import { type Filters, FILTERS, type GroupName } from '../../src/domain/analytics/groups.ts';
+import { columnsOf, groupsOf, type ResultValue, rowsOf } from '../../src/domain/analytics/result.ts';
+import { addDays, dayIn, shownWithOffset, startOf } from '../../src/domain/analytics/zone.ts';
+import { startEngines, type TestEngines } from '../support/engines.ts';
+import { ledgerOf } from '../support/sandbox.ts';
+import { AGENTS, buildFixture, type Fixture } from '../support/warehouse-fixture.ts';
+
+let test: TestEngines;
+let fixture: Fixture;
+
+beforeAll(async () => {
+  test = await startEngines();
+  fixture = buildFixture();
+  await test.load('default', fixture.rows);
+  // Another project's, which nobody of the first one may count.
+  await test.load('other', buildFixture('other', 20).rows);
+}, 300_000);
+afterAll(() => test?.stop());
+
+interface Question {
+  from?: string;
+  to?: string;
+  timeZone?: string;
+  groupBy?: GroupName[];
+  filters?: Filters;
+  maxRows?: number;
+  project?: string;
+}
+
+const ask = async (dialect: Dialect, name: QueryName, { from = '2026-10-20', to = '2026-11-20', timeZone = 'UTC', groupBy, filters = {}, maxRows = 5_000, project = 'default' }: Question) => {
+  const query = queryOf(name);
+  const engine = test.engines[dialect];
+  const groups = groupsOf(query, groupBy ?? query.defaultGroups);
+  const { sql, parameters } = query.select({ span: { fromMs: startOf(from, timeZone), toMs: startOf(to, timeZone) }, timeZone, groupBy: groups, filters, maxRows }, { dialect, tableRef: (table, span) => engine.tableRef(project, table, span) });
+  const result = await engine.run(project, sql, parameters, { signal: AbortSignal.timeout(60_000), maxRows, timeoutMs: 60_000 });
+  return { columns: columnsOf(query, groups).map((column) => column.name), rows: rowsOf(query, groups, timeZone, result), truncated: result.truncated };
+};
+/** Asks all three engines. @returns their one answer */
+const askAll = async (name: QueryName, question: Question = {}) => {
+  const [duckdb, athena, snowflake] = await Promise.all(DIALECTS.map((dialect) => ask(dialect, name, question)));
+  expect(athena).toEqual(duckdb);
+  expect(snowflake).toEqual(duckdb);
+  return duckdb!;
+};
+const records = ({ columns, rows }: { columns: string[]; rows: ResultValue[][] }): Record<string, ResultValue>[] => rows.map((row) => Object.fromEntries(columns.map((column, index) => [column, row[index]!])));
+
+/** The calls that took place, by hand. */
+const happened = () => fixture.calls.filter((call) => call['voice_call_id'] === null || call['dialled_at'] !== null);
+const msOf = (text: unknown): number => Date.parse(`${String(text).replace(' ', 'T')}Z`);
+const between = (from: string, to: string, timeZone: string) => (call: Record<string, unknown>) => msOf(call['call_started_at']) >= startOf(from, timeZone) && msOf(call['call_started_at']) < startOf(to, timeZone);
+
+const ZONES = ['UTC', 'Asia/Singapore', 'America/New_York', 'Asia/Kathmandu'];
+
+describe('three engines give one answer', () => {
+  it.each(QUERY_NAMES)('to %s, divided as by default', async (name) => {
+    const { rows } = await askAll(name, { timeZone: 'Asia/Singapore' });
+    expect(rows.length).toBeGreaterThan(0);
+  });
+
+  // Two at a time, so that each was in one of them.
+  const pairs = QUERY_NAMES.flatMap((name) => Array.from({ length: Math.ceil(CATALOGUE[name].groups.length / 2) }, (_each, index): [QueryName, GroupName[]] => [name, CATALOGUE[name].groups.slice(index * 2, index * 2 + 2)]));
+  it.each(pairs)('to %s by %j', async (name, groupBy) => {
+    const { rows } = await askAll(name, { timeZone: 'America/New_York', groupBy });
+    expect(rows.length).toBeGreaterThan(0);
+  });
+
+  it.each(QUERY_NAMES)('to %s of a span without calls', async (name) => {
+    const { rows } = await askAll(name, { from: '2020-01-01', to: '2020-02-01', groupBy: queryOf(name).groups.slice(0, 1) });
+    expect(rows).toEqual([]);
+  });
+
+  // One of each table, and those with filters of their own.
+  const chosen = ['duration', 'score', 'criteria', 'objections', 'cost', 'answer-rate'] as const;
+  it.each(chosen.flatMap((name) => CATALOGUE[name].filters.map((filter): [QueryName, (typeof FILTERS)[number]] => [name, filter])))('to %s chosen by %s', async (name, filter) => {
+    const values: Record<string, string[]> = { source: ['webex', 'retell'], direction: ['inbound', 'outbound'], queue: ['Support, first line'], team: ['North'], agent: ["Tim O'Shea", 'DROP TABLE calls; --'], category: ['sales'], outcome: ['connected'], batch: ['batch-1'], rubric: ['service-call@1'], criterion: ['needs'], step: ['analysis'], kind: ['llm'], provider: ['openai'], model: ['gpt-5'] };
+    const some = await askAll(name, { groupBy: [], filters: { [filter]: values[filter] } });
+    expect(records(some).reduce((sum, record) => sum + Number(record[some.columns[queryOf(name).by.length]!]), 0)).toBeGreaterThan(0);
+  });
+
+  it('also to who has none of it', async () => {
+    const all = records(await askAll('volume', { groupBy: ['queue'] }));
+    const without = records(await askAll('volume', { groupBy: ['queue'], filters: { queue: [null] } }));
+    expect(without).toEqual(all.filter(({ queue }) => queue === null));
+    const either = records(await askAll('volume', { groupBy: ['queue'], filters: { queue: ['Sales', null] } }));
+    expect(either.map(({ queue }) => queue).toSorted()).toEqual(['Sales', null].toSorted());
+  });
+
+  it('cut off at the same row', async () => {
+    const whole = await askAll('volume', { groupBy: ['day', 'agent'] });
+    const cut = await askAll('volume', { groupBy: ['day', 'agent'], maxRows: 7 });
+    expect(cut).toEqual({ columns: whole.columns, rows: whole.rows.slice(0, 7), truncated: true });
+    expect(whole.truncated).toBe(false);
+  });
+});
+
+describe('the answers are right', () => {
+  it.each(ZONES)('calls by day in %s, also where clocks change', async (timeZone) => {
+    const [from, to] = ['2026-10-30', '2026-11-04'];
+    const expected = new Map<string, number>();
+    for (const call of happened().filter(between(from, to, timeZone))) {
+      const day = dayIn(msOf(call['call_started_at']), timeZone);
+      expected.set(day, (expected.get(day) ?? 0) + 1);
+    }
+    const found = records(await askAll('volume', { from, to, timeZone }));
+    expect(found.map(({ day, calls }) => [day, calls])).toEqual([...expected].toSorted());
+  });
+
+  it('an hour that clocks show twice is two', async () => {
+    const found = records(await askAll('volume', { from: '2026-11-01', to: '2026-11-02', timeZone: 'America/New_York', groupBy: ['hour'] }));
+    const hours = found.map(({ hour }) => hour);
+    expect(hours).toEqual(expect.arrayContaining(['2026-11-01T00:00:00-04:00', '2026-11-01T01:00:00-04:00', '2026-11-01T01:00:00-05:00']));
+    const expected = happened().filter(between('2026-11-01', '2026-11-02', 'America/New_York'));
+    expect(found.reduce((sum, { calls }) => sum + Number(calls), 0)).toBe(expected.length);
+    const inHour = (hour: unknown) => expected.filter((call) => shownWithOffset(Math.floor(msOf(call['call_started_at']) / 3_600_000) * 3_600_000, 'America/New_York') === hour).length;
+    for (const { hour, calls } of found) expect([hour, calls]).toEqual([hour, inHour(hour)]);
+  });
+
+  it('durations, by nearest rank', async () => {
+    const lengths = happened().map((call) => call['duration_ms']).filter((ms) => ms !== null).map(Number).toSorted((a, b) => a - b);
+    const rank = (part: number): number => Math.round(lengths[Math.ceil(lengths.length * part) - 1]! / 100) / 10;
+    const [found] = records(await askAll('duration', { groupBy: [] }));
+    expect(found).toMatchObject({ calls: lengths.length, p50Seconds: rank(0.5), p90Seconds: rank(0.9), longestSeconds: rank(1) });
+  });
+
+  it('scores by agent, of the newest state of each call', async () => {
+    const found = records(await askAll('score'));
+    expect(found.map(({ agent }) => agent).toSorted()).toEqual([...AGENTS].toSorted());
+    for (const { agent, gradedCalls, averageScorePercent } of found) {
+      const scores = happened().filter((call) => call['agent'] === agent && call['score_percent'] !== null).map((call) => Number(call['score_percent']));
+      expect([agent, gradedCalls]).toEqual([agent, scores.length]);
+      expect(averageScorePercent).toBeCloseTo(scores.reduce((sum, score) => sum + score, 0) / scores.length, 1);
+    }
+  });
+
+  it('costs by source, which stands on the call', async () => {
+    const found = records(await askAll('cost', { groupBy: ['source'] }));
+    const expected = Object.fromEntries([...Map.groupBy(fixture.costs, (cost) => String(cost['source']))].map(([source, costs]) => [source, costs.reduce((sum, cost) => sum + Number(cost['micro_usd']), 0)]));
+    expect(Object.fromEntries(found.map(({ source, costMicroUsd }) => [source, costMicroUsd]))).toEqual(expected);
+  });
+
+  it('the funnel, and the shares of what was said', async () => {
+    const calls = happened();
+    const [found] = records(await askAll('funnel'));
+    const leads = calls.filter((call) => call['lead_id'] !== null).length;
+    expect(found).toMatchObject({ calls: calls.length, leads, opportunities: calls.filter((call) => call['opportunity_id'] !== null).length, leadPercent: Math.round((leads / calls.filter((call) => call['connected']).length) * 10_000) / 100 });
+    const objections = records(await askAll('objections'));
+    expect(objections.map(({ name }) => name).toSorted()).toEqual(['objection_price', 'objection_timing']);
+    expect(new Set(objections.map(({ analysedCalls }) => analysedCalls))).toEqual(new Set([calls.filter((call) => call['has_analysis']).length]));
+  });
+
+  it('voice calls by what became of them', async () => {
+    const voice = fixture.calls.filter((call) => call['voice_call_id'] !== null);
+    const [found] = records(await askAll('attempts', { groupBy: [] }));
+    const of = (state: string) => voice.filter((call) => call['voice_state'] === state).length;
+    expect(found).toMatchObject({ requested: voice.length, dialled: voice.filter((call) => call['dialled_at'] !== null).length, busy: voice.filter((call) => call['outcome'] === 'busy').length, cancelled: of('cancelled'), waiting: of('queued') });
+  });
+
+  it('of one project only', async () => {
+    const other = await askAll('volume', { project: 'other', groupBy: [] });
+    expect(records(other)[0]!['calls']).toBe(buildFixture('other', 20).calls.filter((call) => call['voice_call_id'] === null || call['dialled_at'] !== null).length);
+  });
+});
+
+const ATTEMPTS = ["' OR '1'='1", "'; DROP TABLE calls; --", "\\' OR 1=1 --", "?", "') UNION ALL SELECT * FROM calls --", '" OR ""="', "' || (SELECT 1) || '", '/* */ OR 1=1', '\u2019 OR 1=1', '%', "a\\"];
+
+describe('a value is a value', () => {
+  it.each(FILTERS)('in %s, whatever it is written like', async (filter) => {
+    const name = QUERY_NAMES.find((each) => (CATALOGUE[each].filters as readonly string[]).includes(filter))!;
+    const { rows } = await askAll(name, { groupBy: queryOf(name).groups.slice(0, 1), filters: { [filter]: ATTEMPTS } });
+    expect(rows).toEqual([]);
+  });
+
+  it('never stands in the SQL', () => {
+    for (const name of QUERY_NAMES) {
+      for (const dialect of DIALECTS) {
+        const query = queryOf(name);
+        const filters = Object.fromEntries(query.filters.map((filter) => [filter, ATTEMPTS]));
+        const { sql, parameters } = query.select({ span: { fromMs: 0, toMs: 86_400_000 }, timeZone: 'UTC', groupBy: groupsOf(query, query.defaultGroups), filters, maxRows: 10 }, { dialect, tableRef: (table) => `(SELECT * FROM ${table})` });
+        for (const attempt of ATTEMPTS.filter((each) => each.length > 1)) expect(sql).not.toContain(attempt);
+        expect([...sql.replaceAll(/'[^']*'/g, '').matchAll(/\?/g)]).toHaveLength(parameters.length);
+      }
+    }
+  });
+
+  it('and an agent called DROP TABLE is an agent', async () => {
+    const found = records(await askAll('volume', { groupBy: ['agent'], filters: { agent: ['DROP TABLE calls; --'] } }));
+    expect(found).toEqual([expect.objectContaining({ agent: 'DROP TABLE calls; --' })]);
+  });
+});
+
+describe('what the engines are asked', () => {
+  it('was of their own grammar, each time', async () => {
+    const refused = [...(await ledgerOf(test.athena, 'query')), ...(await ledgerOf(test.snowflake, 'statement'))].filter(({ state }) => state !== 'SUCCEEDED' && state !== 'done');
+    expect(refused).toEqual([]);
+  });
+
+  it('reads no more days than can matter', async () => {
+    const { sql } = CATALOGUE.volume.select({ span: { fromMs: startOf('2026-11-01', 'UTC'), toMs: startOf(addDays('2026-11-01', 1), 'UTC') }, timeZone: 'UTC', groupBy: ['day'], filters: {}, maxRows: 10 }, { dialect: 'athena', tableRef: (table, span) => test.engines.athena.tableRef('default', table, span) });
+    expect(sql).toContain("dt BETWEEN '2026-10-30' AND '2026-11-04'");
+  });
+});
