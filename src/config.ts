@@ -88,6 +88,7 @@ export const SETTINGS = {
   WAREHOUSE_LOAD_EVERY: setting(duration, { group: 'Catalogue', about: 'How often what changed is loaded to the warehouse; `0s`: only by hand.', default: '5m' }),
   WAREHOUSE_COMPACT_AT: setting(z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'must be a time of day, e.g. 02:30'), { group: 'Catalogue', about: "When each day's small files are put together, UTC; half an hour is spread over.", default: '02:30' }),
   WAREHOUSE_GRACE: setting(someTime, { group: 'Catalogue', about: 'How long files stay that were put together, for queries that read them: longer than any query takes.', default: '30m' }),
+  ANALYTICS_TIMEOUT: setting(someTime, { group: 'Catalogue', about: 'How long one question of the analytics API may take; then it is cancelled.', default: '30s' }),
   ATHENA_WORKGROUP: setting(text, { group: 'Catalogue', about: 'Athena workgroup.', default: 'primary' }),
   ATHENA_ENDPOINT_URL: setting(url, { group: 'Catalogue', about: 'Another endpoint for Athena alone, e.g. of a private network.', optional: true }),
   ATHENA_OUTPUT: setting(z.string().regex(/^s3:\/\//, 'must start with s3://'), { group: 'Catalogue', about: 'Where Athena writes results, `s3://…`.', optional: true }),

@@ -20,6 +20,7 @@ import { connectorRoutes } from './routes/connectors.ts';
 import { callRoutes } from './routes/calls.ts';
 import { costRoutes } from './routes/costs.ts';
 import { qualityRoutes } from './routes/quality.ts';
+import { analyticsRoutes } from './routes/analytics.ts';
 import { messageRoutes } from './routes/messages.ts';
 import { reviewRoutes } from './routes/reviews.ts';
 import { erasureRoutes } from './routes/erasures.ts';
@@ -121,6 +122,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   settingsRoutes(routes, dependencies);
   trackingRoutes(routes, dependencies);
   qualityRoutes(routes, dependencies);
+  analyticsRoutes(routes, dependencies);
   app.use(reportRouter({ ...dependencies, secure: config.API_PUBLIC_URL?.startsWith('https:') ?? false }));
   app.use(docsRouter(routes.document));
   app.use(routes.router);

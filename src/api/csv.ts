@@ -1,7 +1,7 @@
 /** Lines of CSV that people open in spreadsheets. */
 
-/** What a spreadsheet would take for a formula. Numbers with a sign, phone numbers among them, do no harm and stay as they are. */
-const isFormula = (text: string): boolean => /^[=+\-@\t\r]/.test(text) && !/^[+-]\d+(\.\d+)?$/.test(text);
+/** What a spreadsheet would take for a formula, also behind what it skips and in wide letters. Numbers with a sign, phone numbers among them, do no harm and stay as they are. */
+const isFormula = (text: string): boolean => /^[\s\uFEFF]*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]|^[\t\r\n]/.test(text) && !/^[+-]\d+(\.\d+)?$/.test(text);
 
 export type CsvValue = string | number | boolean | null | undefined;
 

@@ -1,4 +1,6 @@
 import type { PayloadCodec } from '@temporalio/common';
+import type { QueryEngine } from '../adapters/warehouse/engine.ts';
+import type { Watermark } from './analytics/answers.ts';
 import type { Guard } from '../adapters/http/guard.ts';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { BudgetRelease } from '../client/budget-release.ts';
@@ -68,6 +70,8 @@ export interface ApiDependencies {
   reportLinks: ReportLinks;
   costs: Costs;
   quality: Quality;
+  /** What the warehouse is asked by, how far it has come, and how long it may take. */
+  analytics: { engine: QueryEngine; watermarkOf: (project: string) => Promise<Watermark>; timeoutMs: number };
   reviews: Reviews;
   agreement: AgreementRecords;
   reviewPublications: ReviewPublications;

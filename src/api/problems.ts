@@ -30,7 +30,9 @@ const TITLES: Record<number, string> = {
   422: 'Unprocessable',
   429: 'Too many requests',
   500: 'Internal error',
+  502: 'Bad gateway',
   503: 'Unavailable',
+  504: 'Took too long',
 };
 
 export class HttpProblem extends Error {

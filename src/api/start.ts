@@ -1,11 +1,12 @@
 import type { Connection } from '@temporalio/client';
 import { sql } from 'kysely';
-import { paceOf, type System, SYSTEMS, withSystem } from '../config.ts';
+import { paceOf, snowflakeConfig, type System, SYSTEMS, withSystem } from '../config.ts';
 import { diarizationChoice } from '../adapters/diarization/registry.ts';
 import { modelChoice } from '../adapters/llm/registry.ts';
 import { speechChoice } from '../adapters/stt/registry.ts';
 import { loadPrices } from '../prices.ts';
 import { createPayloadCodec } from '../crypto/payload-codec.ts';
+import { createQueryEngine } from '../adapters/warehouse/registry.ts';
 import { createKeyRing } from '../crypto/key-ring.ts';
 import { createAudit } from '../db/audit.ts';
 import { createMessageSweep } from '../client/message-sweep.ts';
@@ -14,6 +15,7 @@ import { createExpiry } from '../client/expiry.ts';
 import { createIdempotency } from '../db/idempotency.ts';
 import { messageOf } from '../domain/errors.ts';
 import type { Wiring } from '../wiring.ts';
+import { watermarkOf } from './analytics/watermark.ts';
 import { createApi, listen, type RunningApi } from './app.ts';
 import { amoCrmDelivery, webexDelivery } from './deliveries.ts';
 import { givenDelivery } from './given-events.ts';
@@ -71,6 +73,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     reportLinks,
     costs,
     quality,
+    analytics: { engine: createQueryEngine(config), watermarkOf: watermarkOf(warehouse.books, snowflakeConfig(config) ? 'snowflake' : 'files'), timeoutMs: config.ANALYTICS_TIMEOUT },
     inbox,
     metrics,
     reviews,
