@@ -1,4 +1,4 @@
-import { callUnitId, dayOf, timestampText, type UnitRows, voiceUnitId } from '../../src/domain/warehouse-rows.ts';
+import { dayOf, timestampText, type UnitRows } from '../../src/domain/warehouse-rows.ts';
 import { fileColumns, type WarehouseRow, type WarehouseTable, type WarehouseValue } from '../../src/domain/warehouse-tables.ts';
 
 /** Rows of the documented tables, as loads leave them: newest ones, ones that they have replaced, repeated ones and tombstones. */
@@ -8,6 +8,9 @@ export interface LoadedRow {
   dt: string;
   row: WarehouseRow;
 }
+
+const callUnitId = (callId: string): string => `call/${callId}`;
+const voiceUnitId = (voiceCallId: string): string => `voice/${voiceCallId}`;
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;

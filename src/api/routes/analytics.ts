@@ -54,7 +54,7 @@ export const analyticsRoutes = (route: RouteTable, { analytics, projects, log }:
     try {
       found = await answers.answer(project, question, watermark, gone.signal);
     } catch (error) {
-      response.removeHeader('etag').removeHeader('vary');
+      response.removeHeader('etag');
       if (gone.signal.aborted) return;
       throw told(error, analytics.timeoutMs);
     }
