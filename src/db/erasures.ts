@@ -105,7 +105,8 @@ export const createErasures = (db: Database) => {
         const told = await eraseTracking(tx, project, voiceCalls);
         // One that was not handed over yet, or that its source tells of later, does not come back under the provider's ID.
         const atProvider = (await sql<{ id: string }>`select provider_call_id as id from voice_calls where project = ${project} and id = any(${sql.val(voiceCalls)}::text[]) and provider_call_id is not null`.execute(tx)).rows.map((row) => row.id);
-        for (const callIdThere of atProvider) await sql`insert into erased_calls (project, call_hash) values (${project}, ${callHash({ project, callId: callIdThere })}) on conflict do nothing`.execute(tx);
+        // Nor is its number dialled by a repeat of the request that placed it, under the ID that such a repeat gets.
+        for (const callIdThere of [...atProvider, ...voiceCalls]) await sql`insert into erased_calls (project, call_hash) values (${project}, ${callHash({ project, callId: callIdThere })}) on conflict do nothing`.execute(tx);
         if (told.removed > 0) places['tracking_events'] = told.removed;
         await remove('voice_calls', sql`delete from voice_calls where project = ${project} and id = any(${sql.val(voiceCalls)}::text[])`.execute(tx));
         for (const table of named) await remove(table, sql`delete from ${sql.table(table)} where project = ${project} and call_id = ${callId}`.execute(tx));
@@ -115,7 +116,7 @@ export const createErasures = (db: Database) => {
         const cleared = sql`(body #>> '{given,audio,key}' is null or body #>> '{given,audio,key}' = any(${sql.val([...removedKeys])}::text[]))`;
         await remove('inbox', sql`delete from inbox where project = ${project} and (about = ${callId} or about = any(${sql.val(atProvider)}::text[]) or position(${quoted} in body::text) > 0) and ${cleared}`.execute(tx));
         // Answers about the call, not whatever has such a name in it: the table is everybody's.
-        await remove('idempotency_keys', sql`delete from idempotency_keys where response ->> 'callId' = ${callId}`.execute(tx));
+        await remove('idempotency_keys', sql`delete from idempotency_keys where response ->> 'callId' = ${callId} or response ->> 'voiceCallId' = any(${sql.val(voiceCalls)}::text[])`.execute(tx));
         for (const [kind, term, ...columns] of [['queue', call?.queue_name, 'queue_name'], ['agent', call?.agent_name, 'agent_name'], ['phone', call?.origin_number, 'origin_number', 'destination_number'], ['phone', call?.destination_number, 'origin_number', 'destination_number']] as const) {
           if (!term) continue;
           const used = columns.map((column) => sql`exists (select from calls where project = ${project} and ${sql.ref(column)} = ${term})`);

@@ -4,6 +4,7 @@ import { AftercallError } from '../domain/errors.ts';
 import { ON_A_LINE, type VoiceCallRequest, type VoiceOutcome, type VoicePriority, type VoiceState } from '../domain/voice.ts';
 import type { BatchCounts, BatchState } from '../domain/voice-batches.ts';
 import { type Database, json, storable } from './database.ts';
+import { callHash } from './erasures.ts';
 import type { VoiceBatchesTable } from './schema.ts';
 import { cancelLeftovers } from './voice-lines.ts';
 import { toVoiceCall, voiceCallIdOf, type VoiceCallRow } from './voice-calls.ts';
@@ -125,7 +126,11 @@ export const createVoiceBatches = (db: Database) => {
       return there ? (there.sha256 === sha256 ? 'same' : 'other') : 'new';
     },
 
-    /** Writes a batch down with all its calls, or nothing. @returns false when it was there already */
+    /**
+     * Writes a batch down with all its calls, or nothing. Calls that it had before, and that were erased, are left out.
+     *
+     * @returns false when it was there already
+     */
     async create({ project, id, name, priority, skipped, sha256, variables, requestedBy, paused = false, calls }: NewVoiceBatch): Promise<boolean> {
       return db.transaction().execute(async (tx) => {
         const written = await tx
@@ -135,21 +140,29 @@ export const createVoiceBatches = (db: Database) => {
           .returning('id')
           .executeTakeFirst();
         if (!written) return false;
+        let leftOut = 0;
         for (let from = 0; from < calls.length; from += ROWS_AT_ONCE) {
-          const rows = calls.slice(from, from + ROWS_AT_ONCE).map(({ row, request }) => ({
-            id: voiceCallIdOf(project, ['batch', id, String(row)]),
-            row,
-            priority: request.priority,
-            from_number: request.from,
-            to_number: request.to,
-            request,
-            not_before: request.notBeforeMs === undefined ? null : new Date(request.notBeforeMs).toISOString(),
-          }));
-          await sql`insert into voice_calls (project, id, batch_id, row, state, priority, from_number, to_number, request, not_before, held, requested_by)
+          const rows = calls.slice(from, from + ROWS_AT_ONCE).map(({ row, request }) => {
+            const callId = voiceCallIdOf(project, ['batch', id, String(row)]);
+            return {
+              id: callId,
+              call_hash: callHash({ project, callId }),
+              row,
+              priority: request.priority,
+              from_number: request.from,
+              to_number: request.to,
+              request,
+              not_before: request.notBeforeMs === undefined ? null : new Date(request.notBeforeMs).toISOString(),
+            };
+          });
+          const { numAffectedRows: written = 0n } = await sql`insert into voice_calls (project, id, batch_id, row, state, priority, from_number, to_number, request, not_before, held, requested_by)
             select ${project}, id, ${id}, row, 'queued', priority, from_number, to_number, request, coalesce(not_before, now()), ${paused}, ${storable(requestedBy)}
-            from jsonb_to_recordset(${json(rows)}::jsonb) as given (id text, row int, priority int, from_number text, to_number text, request jsonb, not_before timestamptz)`.execute(tx);
+            from jsonb_to_recordset(${json(rows)}::jsonb) as given (id text, call_hash text, row int, priority int, from_number text, to_number text, request jsonb, not_before timestamptz)
+            where not exists (select from erased_calls gone where gone.project = ${project} and gone.call_hash = given.call_hash)`.execute(tx);
+          leftOut += rows.length - Number(written);
           await otherWork();
         }
+        if (leftOut > 0) await tx.updateTable('voice_batches').set({ rows: calls.length - leftOut, skipped: skipped + leftOut }).where('project', '=', project).where('id', '=', id).execute();
         return true;
       });
     },

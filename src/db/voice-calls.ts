@@ -5,6 +5,7 @@ import type { TrackingEvent } from '../domain/tracking.ts';
 import { type Observation, ON_A_LINE, type ProviderCall, VOICE_STATES, type VoiceCallKey, type VoiceCallRequest, type VoiceOutcome, type VoicePriority, type VoiceState } from '../domain/voice.ts';
 import { observe, type ObservedVoiceCall } from '../domain/voice-observations.ts';
 import { type Database, json, storable } from './database.ts';
+import { callHash } from './erasures.ts';
 import type { Schema, VoiceAttention, VoiceCallsTable } from './schema.ts';
 
 export type { VoiceAttention } from './schema.ts';
@@ -111,29 +112,39 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
       return row && toVoiceCall(row);
     },
 
-    /** Writes a wish to call down. Repeating it changes nothing. */
+    /**
+     * Writes a wish to call down. Repeating it changes nothing.
+     *
+     * @throws CONFLICT when the call was placed before and has been erased: whoever it called is not called again by a repeat
+     */
     async enqueue({ project, voiceCallId, request, requestedBy, batchId, row }: NewVoiceCall): Promise<Enqueued> {
       const stored = json(request);
-      const written = await db
-        .insertInto('voice_calls')
-        .values({
-          project,
-          id: voiceCallId,
-          batch_id: batchId ?? null,
-          row: row ?? null,
-          state: 'queued',
-          priority: request.priority,
-          from_number: request.from,
-          to_number: request.to,
-          request: stored,
-          requested_by: storable(requestedBy),
-          ...(request.notBeforeMs === undefined ? {} : { not_before: new Date(request.notBeforeMs) }),
-        })
-        .onConflict((conflict) => conflict.doNothing())
-        .returningAll()
-        .executeTakeFirst();
+      const written = await db.transaction().execute(async (tx) => {
+        const inserted = await tx
+          .insertInto('voice_calls')
+          .values({
+            project,
+            id: voiceCallId,
+            batch_id: batchId ?? null,
+            row: row ?? null,
+            state: 'queued',
+            priority: request.priority,
+            from_number: request.from,
+            to_number: request.to,
+            request: stored,
+            requested_by: storable(requestedBy),
+            ...(request.notBeforeMs === undefined ? {} : { not_before: new Date(request.notBeforeMs) }),
+          })
+          .onConflict((conflict) => conflict.doNothing())
+          .returningAll()
+          .executeTakeFirst();
+        // Looked for afterwards: where an erasure was just ending, the line above has waited for it.
+        if (inserted && (await tx.selectFrom('erased_calls').select('call_hash').where('project', '=', project).where('call_hash', '=', callHash({ project, callId: voiceCallId })).executeTakeFirst())) throw erased();
+        return inserted;
+      });
       if (written) return { state: 'new', voiceCall: toVoiceCall(written) };
-      const there = await one(project, voiceCallId).select(sql<boolean>`request = ${stored}::jsonb`.as('same')).executeTakeFirstOrThrow();
+      const there = await one(project, voiceCallId).select(sql<boolean>`request = ${stored}::jsonb`.as('same')).executeTakeFirst();
+      if (!there) throw erased();
       return { state: there.same ? 'known' : 'request_differs', voiceCall: toVoiceCall(there) };
     },
 
@@ -281,6 +292,9 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
 };
 
 export type VoiceCalls = ReturnType<typeof createVoiceCalls>;
+
+const erased = (): AftercallError =>
+  new AftercallError('CONFLICT', 'This call was placed before under the same Idempotency-Key, and has been erased since: it is not placed again.', { advice: 'If the number is to be called all the same, send the request with another Idempotency-Key.', outcome: 'refused' });
 
 const dateOf = (ms: number | null): Date | null => (ms === null ? null : new Date(ms));
 

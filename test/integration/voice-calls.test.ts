@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
+import { createErasures } from '../../src/db/erasures.ts';
 import { append } from '../../src/db/tracking.ts';
+import { createVoiceBatches } from '../../src/db/voice-batches.ts';
 import { createVoiceCalls, type VoiceCalls, voiceCallIdOf } from '../../src/db/voice-calls.ts';
 import type { Observation, ProviderCall, VoiceCallRequest } from '../../src/domain/voice.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
@@ -130,6 +132,54 @@ describe('what is observed', () => {
 
   it('is of no voice call where there is none', async () => {
     expect(await voiceCalls.applyObservation({ project: 'a', voiceCallId: 'vc_nobody' }, seen({ providerCallId: 'call_x' }))).toEqual({ kind: 'no_such_voice_call' });
+  });
+});
+
+describe('a call that was erased', () => {
+  const erase = async (callId: string): Promise<void> => {
+    const erasures = createErasures(db);
+    const id = `erasure-of-${callId}`;
+    await erasures.open({ project: 'a', id, kind: 'call', subject: { key: 'k', hmacSha256: 'h' }, by: 'ann', callIds: [callId] });
+    await erasures.eraseRows({ project: 'a', callId }, id, { erased: {}, left: {}, removedKeys: [] });
+  };
+  const again = (key: { project: string; voiceCallId: string }) => voiceCalls.enqueue({ ...key, request: REQUEST, requestedBy: 'ann' });
+
+  it('is not placed again by a repeat of its request, whether it was answered or not', async () => {
+    const [unanswered, answered] = [await aCall(), await aCall()];
+    await db.insertInto('idempotency_keys').values({ key: 'of the request', request_hash: 'f', status: 202, response: JSON.stringify({ voiceCallId: answered.voiceCallId }) as never }).execute();
+    await voiceCalls.applyObservation(answered, seen({ providerCallId: 'call_erased', status: 'ended', startedAtMs: Date.now() }));
+    await voiceCalls.handOver(answered, 'call_erased');
+    await erase(unanswered.voiceCallId);
+    await erase('call_erased');
+    for (const key of [unanswered, answered]) {
+      await expect(again(key)).rejects.toMatchObject({ code: 'CONFLICT', message: expect.stringContaining('has been erased') as unknown });
+      expect(await voiceCalls.find('a', key.voiceCallId)).toBeUndefined();
+    }
+    // The answer that was kept for the request does not say that the call is queued, either.
+    expect(await db.selectFrom('idempotency_keys').select('key').where('key', '=', 'of the request').execute()).toEqual([]);
+  });
+
+  it('is not placed again by one that comes while it is being erased', async () => {
+    for (let round = 0; round < 10; round += 1) {
+      const key = await aCall();
+      await voiceCalls.handOver(key, `call_raced_${round}`);
+      const [, ...repeats] = await Promise.all([erase(`call_raced_${round}`), ...Array.from({ length: 6 }, () => again(key).then(({ state }) => state, () => 'refused'))]);
+      expect(repeats).not.toContain('new');
+      expect(await voiceCalls.find('a', key.voiceCallId)).toBeUndefined();
+    }
+  });
+
+  it('is left out of its batch when that is sent again, and counted', async () => {
+    const batches = createVoiceBatches(db);
+    const send = () => batches.create({ project: 'a', id: 'sent-again', name: 'n', priority: 3, skipped: 1, sha256: 's', variables: [], requestedBy: 'ann', calls: [1, 2, 3].map((row) => ({ row, request: REQUEST })) });
+    expect(await send()).toBe(true);
+    await erase(voiceCallIdOf('a', ['batch', 'sent-again', '2']));
+    // As where its first copy is gone altogether.
+    await db.deleteFrom('voice_calls').where('batch_id', '=', 'sent-again').execute();
+    await db.deleteFrom('voice_batches').where('id', '=', 'sent-again').execute();
+    expect(await send()).toBe(true);
+    expect(await batches.get('a', 'sent-again')).toMatchObject({ rows: 2, skipped: 2 });
+    expect((await batches.calls('a', 'sent-again', {}, { limit: 10, after: 0 })).map(({ row }) => row)).toEqual([1, 3]);
   });
 });
 

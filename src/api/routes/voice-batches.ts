@@ -89,10 +89,11 @@ export const voiceBatchRoutes = (route: RouteTable, { projects, adaptersOf, voic
         response.set('idempotent-replay', 'true');
       }
       kickVoiceLines(project);
-      const { state } = await voiceBatches.get(project, id);
+      const { state, ...taken } = await voiceBatches.get(project, id);
       const address = `/v1/projects/${project}/voice-batches/${id}`;
       response.set('location', address);
-      return { batchId: id, address, state, ...report };
+      // Rows of it that were erased since it was first sent are left out, too.
+      return { batchId: id, address, state, ...report, calls: taken.rows, skipped: taken.skipped };
     },
   );
 
