@@ -88,7 +88,9 @@ export const createCompleteness = (db: Database) => ({
       select least(
         (select min(window_from) from runs where project = ${project} and source = ${source}),
         (select min(first_seen_at) from calls where project = ${project} and source = ${source}),
-        (select min(received_at) from inbox where project = ${project} and source = ${source} and about is not null)
+        (select min(received_at) from inbox where project = ${project} and source = ${source} and about is not null),
+        -- What we placed we asked for, also where nothing has come back of the first of them.
+        (select min(requested_at) from voice_calls where project = ${project} and ${source} = 'retell')
       ) as at`.execute(db);
     return rows[0]?.at ?? undefined;
   },
