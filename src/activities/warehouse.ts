@@ -13,7 +13,7 @@ import { type PartitionKey, TOMBSTONE_MS, type WarehouseFile, type WarehouseFile
 import { AftercallError, isAftercallError, messageOf } from '../domain/errors.ts';
 import type { WarehouseActivities, WarehouseSink } from '../domain/warehouse.ts';
 import { fileRows, rowLines, type UnitRows } from '../domain/warehouse-rows.ts';
-import { tablePrefix, type WarehouseTable } from '../domain/warehouse-tables.ts';
+import { tablePrefix, WAREHOUSE_TABLES, type WarehouseTable } from '../domain/warehouse-tables.ts';
 import { signal } from './context.ts';
 
 interface Dependencies {
@@ -58,7 +58,6 @@ export const createWarehouseActivities = ({ books, files, objects, projects, sno
       const rows = own.flatMap((unit) => fileRows(unit, { project, loadId, readAt }));
       return { table, dt, rows: rows.length, tombstones: rows.filter(({ deleted }) => deleted).length, body: rowLines(rows), key: `${tablePrefix(project, 'json', table)}dt=${dt}/${loadId}.json` };
     });
-    for (const table of new Set(partitions.map((partition) => partition.table))) await register(project, table, stop);
     for (const { body, ...file } of partitions) await files.plan(project, { ...file, form: 'json', loadId, bytes: Buffer.byteLength(body) });
     const lane = pLimit(WRITES_AT_ONCE);
     await Promise.all(
@@ -142,6 +141,8 @@ export const createWarehouseActivities = ({ books, files, objects, projects, sno
         project,
         sink,
         alone(project, sink, async (lease, stop) => {
+          // All of them: a query may ask for one that has no rows yet.
+          if (sink === 'files') for (const table of WAREHOUSE_TABLES) await register(project, table, stop);
           const batch = await books.take(lease);
           if (!batch) return { units: 0, rows: 0, more: false, rebuilt: false };
           const readAt = new Date();

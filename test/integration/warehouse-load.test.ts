@@ -1,27 +1,13 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MockActivityEnvironment } from '@temporalio/testing';
-import { DefaultLogger } from '@temporalio/worker';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { sql } from 'kysely';
-import { createWarehouseActivities } from '../../src/activities/warehouse.ts';
-import { createFolderStore } from '../../src/adapters/objects/folder.ts';
-import { createDuckDbEngine } from '../../src/adapters/warehouse/duckdb-engine.ts';
-import type { QueryEngine, QueryValue } from '../../src/adapters/warehouse/engine.ts';
-import { createCalls } from '../../src/db/calls.ts';
-import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
+import type { QueryValue } from '../../src/adapters/warehouse/engine.ts';
+import type { Database } from '../../src/db/database.ts';
 import { createErasures } from '../../src/db/erasures.ts';
-import { createProjects } from '../../src/db/projects.ts';
-import { createQuality } from '../../src/db/quality.ts';
-import { createWarehouseBooks } from '../../src/db/warehouse.ts';
-import { createWarehouseFiles } from '../../src/db/warehouse-files.ts';
-import type { Analysis } from '../../src/domain/analysis.ts';
 import type { CallDetails } from '../../src/domain/call.ts';
-import type { WarehouseActivities } from '../../src/domain/warehouse.ts';
-import type { WarehouseTable } from '../../src/domain/warehouse-tables.ts';
-import { interruptible } from '../support/interrupted-store.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
+import { analysis, DAY, DAY_MS, details, grade, openWarehouse as open, stage as stageAll, type TestWarehouse as World } from '../support/warehouse.ts';
 
 let postgres: TestPostgres;
 beforeAll(async () => {
@@ -29,66 +15,8 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(() => postgres?.stop());
 
-const DAY_MS = 86_400_000;
-const DAY = Date.UTC(2026, 10, 20);
 const project = 'default';
-const details = (callId: string, more: Partial<CallDetails> = {}): CallDetails => ({ source: 'webex', callId, status: 'completed', direction: 'inbound', agentName: 'Ada', queueName: 'Sales', startedAtMs: DAY + 3_600_000, ...more });
-const analysis = (issues: string[], verdicts: Record<string, 'yes' | 'no'> = { greeting: 'yes', closing: 'no' }): Analysis => ({
-  call_id: 'c',
-  summary: '',
-  sentiment: 'negative',
-  grading: { total_score_percent: 50, pass: false, categories: {} },
-  issues_detected: issues,
-  recommendations: [],
-  patterns: [{ kind: 'objection_price', evidence: { quote: 'q', speaker: 'customer', turn: 0, startMs: 7_000, endMs: 8_000 } }],
-  answers: Object.entries(verdicts).map(([criterion, verdict]) => ({ criterion, verdict, claimed: verdict, reason: '', evidence: [], rejected: [] })),
-  versions: { prompt: '2', rubric: 'service-call@1', model: 'm', provider: 'p' },
-  usage: { kind: 'llm', inputTokens: 0, cachedInputTokens: 0, outputTokens: 0 },
-  cost_micro_usd: 0,
-});
-
-/** A database, a folder, and what loads the one into the other. */
-const open = async (url: string) => {
-  const db = await openDatabase(url);
-  await migrate(db);
-  const folder = await mkdtemp(join(tmpdir(), 'aftercall-warehouse-test-'));
-  const objects = interruptible(createFolderStore(folder));
-  const books = createWarehouseBooks(db);
-  const activities = createWarehouseActivities({ books, files: createWarehouseFiles(db), objects, projects: createProjects(db), register: async () => {} });
-  const environment = new MockActivityEnvironment(undefined, { logger: new DefaultLogger('ERROR') });
-  const run = <T>(work: (of: WarehouseActivities) => Promise<T>): Promise<T> => environment.run<[], T, () => Promise<T>>(() => work(activities));
-  const engine: QueryEngine = createDuckDbEngine(folder);
-  const load = async (): Promise<number> => {
-    for (let batches = 1; ; batches += 1) if (!(await run((of) => of.loadBatch({ project, sink: 'files' }))).more) return batches;
-  };
-  return {
-    db,
-    books,
-    objects,
-    folder,
-    run,
-    load,
-    compact: async () => {
-      while ((await run((of) => of.compactSome({ project }))).more);
-      await run((of) => of.sweepFiles({ project, olderThanMs: 0 }));
-    },
-    query: async (build: (table: (name: WarehouseTable) => string) => string): Promise<QueryValue[][]> =>
-      (await engine.run(project, build((name) => engine.tableRef(project, name)), [], { signal: AbortSignal.timeout(30_000), maxRows: 1_000, timeoutMs: 30_000 })).rows,
-    files: async (ending: string): Promise<string[]> => (await readdir(folder, { recursive: true })).filter((name) => name.startsWith('warehouse') && name.endsWith(ending)),
-    close: async () => {
-      await db.destroy();
-      await rm(folder, { recursive: true, force: true });
-    },
-  };
-};
-type World = Awaited<ReturnType<typeof open>>;
-
-const stage = (db: Database, ...calls: CallDetails[]): Promise<unknown> => createCalls(db).stage(project, calls, 'staged');
-const grade = async (db: Database, callId: string, graded: Analysis): Promise<void> => {
-  const call = { project, callId, version: 1 };
-  await db.insertInto('call_versions').values({ ...{ project, call_id: callId, version: 1, started_from: 'recording', state: 'processing' }, analysis: JSON.stringify(graded) }).onConflict((conflict) => conflict.columns(['project', 'call_id', 'version']).doUpdateSet({ analysis: JSON.stringify(graded) })).execute();
-  await createQuality(db).keep(call, { details: details(callId), category: undefined, analysis: graded });
-};
+const stage = (db: Database, ...calls: CallDetails[]): Promise<unknown> => stageAll(db, calls);
 const calls = (world: World): Promise<QueryValue[][]> => world.query((table) => `select call_id, agent, dt from ${table('calls')} c order by 1`);
 
 describe.each(['PGlite', 'PostgreSQL'])('the warehouse loaded from %s', (kind) => {
