@@ -88,7 +88,7 @@ export const createExecutions = ({ engine, translator, tables, record }: Options
     find: (id: string): Execution | undefined => byId.get(id),
 
     /** @throws InvalidRequest */
-    async start(request: StartRequest, { holdMs = 0, shown = [], failure }: { holdMs?: number; shown?: State[]; failure?: { reason: string; retryable: boolean } } = {}): Promise<Execution> {
+    async start(request: StartRequest, { holdMs = 0, shown = [], failure }: { holdMs?: number; shown?: State[]; failure?: { reason: string; retryable: boolean; state: 'FAILED' | 'CANCELLED' } } = {}): Promise<Execution> {
       const { QueryString = '', ClientRequestToken: token, ExecutionParameters: parameters = [] } = request;
       if (token !== undefined && (token.length < 32 || token.length > 128)) throw new InvalidRequest('ClientRequestToken has to have 32 to 128 characters.');
       if (!request.ResultConfiguration?.OutputLocation) throw new InvalidRequest('No output location provided. An output location is required either through the Workgroup result configuration setting or as an API input.');
@@ -113,7 +113,7 @@ export const createExecutions = ({ engine, translator, tables, record }: Options
         execution.state = 'RUNNING';
         if (failure) {
           execution.retryable = failure.retryable;
-          return fail(execution, failure.reason);
+          return fail(execution, failure.reason, failure.state);
         }
         await run(execution, statement, stop.signal, holdMs).catch((error: unknown) => fail(execution, `INTERNAL_ERROR: ${String(error)}`));
         record('query', { id: execution.id, state: execution.state, query: QueryString.slice(0, 200), ...(execution.reason ? { reason: execution.reason } : {}) });
@@ -123,8 +123,8 @@ export const createExecutions = ({ engine, translator, tables, record }: Options
   };
 };
 
-const fail = (execution: Execution, reason: string): void => {
-  execution.state = 'FAILED';
+const fail = (execution: Execution, reason: string, state: 'FAILED' | 'CANCELLED' = 'FAILED'): void => {
+  execution.state = state;
   execution.reason = reason;
 };
 

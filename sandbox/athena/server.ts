@@ -15,14 +15,14 @@ export interface AthenaOptions {
 /** Athena's own most; the first page's first is the header. */
 const PAGE_ROWS = 1_000;
 
-type Acted = { kind: 'hold'; forMs?: number } | { kind: 'states'; states: State[] } | { kind: 'fail'; reason: string; retryable?: boolean } | undefined;
+type Acted = { kind: 'hold'; forMs?: number } | { kind: 'states'; states: State[] } | { kind: 'fail'; reason: string; retryable?: boolean; state?: 'FAILED' | 'CANCELLED' } | undefined;
 
 /**
  * A stand-in for Athena, with real results: queries are checked against its grammar by sqlglot, written for DuckDB, and run
  * over the files that a catalogue's tables lie in.
  *
  * A repeat of a query under its token is answered with the first one. Acts out, at a query's start, `hold` (it seems to run
- * `forMs` longer), `states` (shown one after the other before the real one) and `fail`.
+ * `forMs` longer), `states` (shown one after the other before the real one) and `fail` (or `CANCELLED`, as by a limit of the workgroup).
  */
 export const startAthena = async ({ pythonPath, tables, port = 0 }: AthenaOptions): Promise<SandboxServer> => {
   const engine = await openEngine();
@@ -41,7 +41,7 @@ export const startAthena = async ({ pythonPath, tables, port = 0 }: AthenaOption
         const execution = await executions.start(body, {
           ...(acted?.kind === 'hold' ? { holdMs: acted.forMs ?? 1_000 } : {}),
           ...(acted?.kind === 'states' ? { shown: acted.states } : {}),
-          ...(acted?.kind === 'fail' ? { failure: { reason: acted.reason, retryable: acted.retryable ?? false } } : {}),
+          ...(acted?.kind === 'fail' ? { failure: { reason: acted.reason, retryable: acted.retryable ?? false, state: acted.state ?? 'FAILED' } } : {}),
         });
         return { QueryExecutionId: execution.id };
       };
@@ -51,7 +51,11 @@ export const startAthena = async ({ pythonPath, tables, port = 0 }: AthenaOption
           QueryExecution: {
             QueryExecutionId: execution.id,
             Query: execution.request.QueryString,
-            Status: { State, ...(execution.reason && State === 'FAILED' ? { StateChangeReason: execution.reason, AthenaError: { ErrorCategory: 2, ErrorType: 1_006, Retryable: execution.retryable, ErrorMessage: execution.reason } } : {}) },
+            Status: {
+              State,
+              ...(execution.reason && State === execution.state ? { StateChangeReason: execution.reason } : {}),
+              ...(execution.reason && State === 'FAILED' ? { AthenaError: { ErrorCategory: 2, ErrorType: 1_006, Retryable: execution.retryable, ErrorMessage: execution.reason } } : {}),
+            },
           },
         };
       };

@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AthenaClient, type ColumnInfo, GetQueryExecutionCommand, GetQueryResultsCommand, type Row, StartQueryExecutionCommand, StopQueryExecutionCommand } from '@aws-sdk/client-athena';
 import type { Config } from '../../../config.ts';
@@ -14,14 +14,17 @@ const TRIES = 6;
 /** Most rows that Athena gives at once; the first page's first is the header. */
 const PAGE_ROWS = 1_000;
 const THROTTLED = /^(TooManyRequestsException|ThrottlingException|RequestLimitExceeded)$/;
+const DENIED = /AccessDenied|InvalidClientTokenId|SignatureDoesNotMatch|InvalidSignature|UnrecognizedClient|ExpiredToken|MissingAuthenticationToken|CredentialsProviderError/;
+/** Of one request. None of them waits for a query. */
+const TIMEOUTS = { connectionTimeout: 5_000, requestTimeout: 20_000 };
+/** How long whoever has given a query up waits for it to be stopped. */
+const STOP_WITHIN_MS = 5_000;
 
 export interface AthenaRun {
   doing: string;
   signal: AbortSignal;
   timeoutMs: number;
   maxRows: number;
-  /** Of work that may be repeated: the same query under the same key is run once. Default: a key of its own. */
-  key?: string;
 }
 
 /**
@@ -56,16 +59,17 @@ export const decodeCell = (cell: string | undefined, { Type = 'varchar' }: Pick<
 };
 
 /** Runs queries in Athena to their end. */
-export const createAthenaQueries = (config: AthenaConfig, { lookEveryMs = LOOK_EVERY_MS } = {}) => {
+export const createAthenaQueries = (config: AthenaConfig, { lookEveryMs = LOOK_EVERY_MS, requestTimeoutMs = TIMEOUTS.requestTimeout, tries = TRIES } = {}) => {
   const endpoint = config.ATHENA_ENDPOINT_URL ?? config.AWS_ENDPOINT_URL;
-  const client = new AthenaClient({ region: config.AWS_REGION, maxAttempts: TRIES, ...(endpoint ? { endpoint } : {}) });
+  const client = new AthenaClient({ region: config.AWS_REGION, maxAttempts: tries, requestHandler: { ...TIMEOUTS, requestTimeout: requestTimeoutMs, throwOnRequestTimeout: true }, ...(endpoint ? { endpoint } : {}) });
 
-  const start = async (sql: string, parameters: readonly QueryParameter[], { key, signal }: AthenaRun): Promise<string> => {
+  const start = async (sql: string, parameters: readonly QueryParameter[], signal: AbortSignal): Promise<string> => {
     const { QueryExecutionId } = await client.send(
       new StartQueryExecutionCommand({
         QueryString: sql,
-        // Asked twice, be it by the SDK after a lost answer, it is run once: 32 to 128 characters.
-        ClientRequestToken: createHash('sha256').update(JSON.stringify([key ?? randomUUID(), sql, parameters])).digest('hex'),
+        // Asked again by the SDK after a lost answer, it is run once: 32 to 128 characters. Another run has another: one that
+        // failed would be answered with its failure for ever.
+        ClientRequestToken: randomUUID(),
         QueryExecutionContext: { Database: config.GLUE_DATABASE },
         WorkGroup: config.ATHENA_WORKGROUP,
         ...(parameters.length > 0 ? { ExecutionParameters: parameters.map(literalOf) } : {}),
@@ -84,7 +88,7 @@ export const createAthenaQueries = (config: AthenaConfig, { lookEveryMs = LOOK_E
       const { State, StateChangeReason, AthenaError } = QueryExecution?.Status ?? {};
       if (State === 'SUCCEEDED') return;
       if (State === 'FAILED' || State === 'CANCELLED') {
-        throw new AftercallError(AthenaError?.Retryable ? 'UPSTREAM_UNAVAILABLE' : 'UPSTREAM_REJECTED', `${doing} failed: the query was ${State.toLowerCase()} by Athena: ${StateChangeReason?.slice(0, 300) ?? 'no reason given'}.`, {
+        throw new AftercallError(AthenaError?.Retryable ? 'UPSTREAM_UNAVAILABLE' : 'UPSTREAM_REJECTED', `${doing} failed: the query was ${State.toLowerCase()} by Athena: ${StateChangeReason?.slice(0, 300) ?? 'no reason given'}`, {
           advice: AthenaError?.Retryable ? 'It is tried again.' : 'Look the query up in Athena. A table that is missing appears with the first registered call or load.',
         });
       }
@@ -109,20 +113,31 @@ export const createAthenaQueries = (config: AthenaConfig, { lookEveryMs = LOOK_E
     return { columns: columns.map(({ Name = '' }) => Name.toLowerCase()), rows: rows.slice(0, maxRows), truncated: rows.length > maxRows };
   };
 
+  /** A query that nobody waits for still costs by the bytes it reads, also one whose start is answered only now. */
+  const stop = async (starting: Promise<string>, givenUp: AbortController): Promise<void> => {
+    const timer = setTimeout(() => givenUp.abort(), STOP_WITHIN_MS);
+    await starting.then((QueryExecutionId) => client.send(new StopQueryExecutionCommand({ QueryExecutionId }), { abortSignal: givenUp.signal })).catch(() => {});
+    clearTimeout(timer);
+  };
+
   return {
     /** @throws AftercallError as a `QueryEngine` does */
     async run(sql: string, parameters: readonly QueryParameter[], run: AthenaRun): Promise<QueryResult> {
       run.signal.throwIfAborted();
       const late = AbortSignal.timeout(run.timeoutMs);
       const within: AthenaRun = { ...run, signal: AbortSignal.any([run.signal, late]) };
-      let started: string | undefined;
+      const givenUp = new AbortController();
+      const starting = start(sql, parameters, givenUp.signal);
+      const answered = async (): Promise<QueryResult> => {
+        const QueryExecutionId = await starting;
+        await finished(QueryExecutionId, within);
+        return read(QueryExecutionId, within);
+      };
       try {
-        started = await start(sql, parameters, within);
-        await finished(started, within);
-        return await read(started, within);
+        // The SDK does not wake from a pause between its tries.
+        return await Promise.race([answered(), aborted(within.signal)]);
       } catch (error) {
-        // A query that nobody waits for still costs by the bytes it reads.
-        if (started !== undefined && within.signal.aborted) await client.send(new StopQueryExecutionCommand({ QueryExecutionId: started })).catch(() => {});
+        if (within.signal.aborted) await stop(starting, givenUp);
         run.signal.throwIfAborted();
         if (late.aborted) throw new AftercallError('UPSTREAM_TIMEOUT', `${run.doing} failed: Athena was not done after ${run.timeoutMs / 1_000} s, and the query was stopped.`, { advice: 'Ask for a shorter span.', cause: error });
         if (isAftercallError(error)) throw error;
@@ -132,11 +147,14 @@ export const createAthenaQueries = (config: AthenaConfig, { lookEveryMs = LOOK_E
   };
 };
 
+const aborted = (signal: AbortSignal): Promise<never> => new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }));
+
 /** Columns by the header alone: their values stay text. */
 const namedIn = (header: Row | undefined): ColumnInfo[] => (header?.Data ?? []).map(({ VarCharValue }) => ({ Name: VarCharValue, Type: 'varchar' }));
 
 const explain = (error: Error, doing: string): AftercallError => {
   if (THROTTLED.test(error.name)) return new AftercallError('RATE_LIMITED', `${doing} failed: Athena takes no more queries for now (${error.name}).`, { advice: 'It is tried again. If it goes on, ask AWS for a higher quota.', cause: error });
+  if (DENIED.test(error.name)) return new AftercallError('AUTH_FAILED', `${doing} failed: AWS does not let us ask Athena (${error.name}).`, { advice: "Check the credentials, and what they may do: start, follow and stop queries in ATHENA_WORKGROUP, read the tables' objects and write to ATHENA_OUTPUT.", outcome: 'refused', cause: error });
   if (error.name === 'InvalidRequestException') return new AftercallError('UPSTREAM_REJECTED', `${doing} failed: Athena refuses the query (${error.message.slice(0, 300)}).`, { advice: 'Check ATHENA_WORKGROUP and ATHENA_OUTPUT; else this is a defect of the query.', outcome: 'refused', cause: error });
   return new AftercallError('UPSTREAM_UNAVAILABLE', `${doing} failed with Athena (${error.name}: ${messageOf(error)}).`, { advice: 'Check ATHENA_WORKGROUP, ATHENA_OUTPUT and what the credentials may do.', cause: error });
 };
