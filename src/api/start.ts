@@ -15,7 +15,6 @@ import { createExpiry } from '../client/expiry.ts';
 import { createIdempotency } from '../db/idempotency.ts';
 import { messageOf } from '../domain/errors.ts';
 import type { Wiring } from '../wiring.ts';
-import { watermarkOf } from './analytics/watermark.ts';
 import { createApi, listen, type RunningApi } from './app.ts';
 import { amoCrmDelivery, webexDelivery } from './deliveries.ts';
 import { givenDelivery } from './given-events.ts';
@@ -73,7 +72,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     reportLinks,
     costs,
     quality,
-    analytics: { engine: createQueryEngine(config), watermarkOf: watermarkOf(warehouse.books, snowflakeConfig(config) ? 'snowflake' : 'files'), timeoutMs: config.ANALYTICS_TIMEOUT },
+    analytics: { engine: createQueryEngine(config), watermarkOf: (project) => warehouse.books.watermark(project, snowflakeConfig(config) ? 'snowflake' : 'files'), timeoutMs: config.ANALYTICS_TIMEOUT },
     inbox,
     metrics,
     reviews,

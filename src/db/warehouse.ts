@@ -208,6 +208,12 @@ export const createWarehouseBooks = (db: Database) => {
       await db.updateTable('warehouse_sinks').set({ compacted_at: sql`now()` }).where('project', '=', project).where('sink', '=', 'files').execute();
     },
 
+    /** How far loads have come, whatever waits: by the sink's own row, as each question to the warehouse asks this. */
+    async watermark(project: string, sink: WarehouseSink): Promise<{ asOf: Date | null; loads: number }> {
+      const row = await db.selectFrom('warehouse_sinks').select(['loaded_at', 'loads']).where('project', '=', project).where('sink', '=', sink).executeTakeFirst();
+      return { asOf: row?.loaded_at ?? null, loads: Number(row?.loads ?? 0) };
+    },
+
     async status(project: string): Promise<SinkStatus[]> {
       const { rows } = await sql<{ sink: WarehouseSink; loads: number; rows: number; loaded_at: Date | null; compacted_at: Date | null; error: Failure | null; failed_at: Date | null; busy: boolean; rebuilding: boolean; waiting: number; oldest: Date | null }>`
         select sink, loads, rows, loaded_at, compacted_at, error, failed_at,

@@ -15,7 +15,8 @@ const TABLES = [
     load_id bigint,
     at timestamptz not null default now()
   )`,
-  sql`create index warehouse_changes_waiting on warehouse_changes (project, sink, id) where load_id is null`,
+  // Of all, not only of those that wait: those that a load is under way with are few, and count as waiting too.
+  sql`create index warehouse_changes_waiting on warehouse_changes (project, sink, id)`,
   sql`create index warehouse_changes_taken on warehouse_changes (project, sink, load_id) where load_id is not null`,
   sql`create table warehouse_sinks (
     project text not null references projects (id),
