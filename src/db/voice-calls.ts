@@ -75,7 +75,7 @@ interface Dependencies {
   tracking: { append(tx: Transaction<Schema>, event: TrackingEvent): Promise<unknown> };
 }
 
-/** What a voice call's ID is made of: the same for a repeat of the same request, and no two callers share one. */
+/** What a voice call's ID is made of: the same for a repeat of the same request, and no two projects share one. */
 export const voiceCallIdOf = (project: string, parts: readonly string[]): string =>
   `vc_${createHash('sha256').update(JSON.stringify([project, ...parts])).digest().subarray(0, 16).toString('base64url')}`;
 

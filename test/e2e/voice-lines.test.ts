@@ -40,10 +40,10 @@ beforeEach(async () => {
   await changeSettings({ timeZone: 'UTC', quietHours: [], voiceCallsPerNumberPerDay: 0, voiceLines: 0 });
 });
 
-const ask = async <T = Record<string, unknown>>(method: string, path: string, { body, csv, key }: { body?: object; csv?: string; key?: string } = {}): Promise<{ status: number; body: T; text: string; headers: Headers }> => {
+const ask = async <T = Record<string, unknown>>(method: string, path: string, { body, csv, key, token = complete.API_TOKEN }: { body?: object; csv?: string; key?: string; token?: string } = {}): Promise<{ status: number; body: T; text: string; headers: Headers }> => {
   const answer = await fetch(`${api.url}${path.startsWith('/v1') ? path : `/v1/projects/${PROJECT}/${path}`}`, {
     method,
-    headers: { authorization: `Bearer ${complete.API_TOKEN}`, 'idempotency-key': key ?? `lines-key-${(keys += 1)}`, ...(csv === undefined ? (method === 'GET' ? {} : { 'content-type': 'application/json' }) : { 'content-type': 'text/csv' }) },
+    headers: { authorization: `Bearer ${token}`, 'idempotency-key': key ?? `lines-key-${(keys += 1)}`, ...(csv === undefined ? (method === 'GET' ? {} : { 'content-type': 'application/json' }) : { 'content-type': 'text/csv' }) },
     ...(csv === undefined ? (method === 'GET' ? {} : { body: JSON.stringify(body ?? {}) }) : { body: csv }),
   });
   const text = await answer.text();
@@ -171,6 +171,24 @@ describe('a batch', () => {
     expect(await batchOf(first.body.batchId)).toMatchObject({ calls: 50_000, byState: { queued: 50_000 } });
     expect((await ask<{ cancelled: number }>('POST', `voice-batches/${first.body.batchId}/cancel`)).body.cancelled).toBe(50_000);
   }, 240_000);
+
+  it('is the same for whoever sends it again, and so is a single call: a token may have been replaced meanwhile', async () => {
+    const { body: made } = await ask<{ token: string }>('POST', 'tokens', { body: { name: 'the next one', role: 'project_admin' } });
+    const [batched, single, another] = someNumbers(3);
+    const sent = (csv: string, token?: string) => ask<{ batchId: string }>('POST', `voice-batches?from=${encodeURIComponent(FROM)}&paused=true`, { csv, key: 'a-batch-of-two', ...(token ? { token } : {}) });
+    const first = await sent(`to\n${batched}\n`);
+    const again = await sent(`to\n${batched}\n`, made.token);
+    expect([first.status, again.status, again.body.batchId, again.headers.get('idempotent-replay')]).toEqual([202, 202, first.body.batchId, 'true']);
+    expect((await sent(`to\n${another}\n`, made.token)).status).toBe(422);
+
+    const notBefore = new Date(Date.now() + 86_400_000).toISOString();
+    const call = (to: string, token?: string) => ask<{ voiceCallId: string }>('POST', 'voice-calls', { body: { from: FROM, to, notBefore }, key: 'a-call-of-two', ...(token ? { token } : {}) });
+    const placedFirst = await call(single!);
+    const placedAgain = await call(single!, made.token);
+    expect([placedFirst.status, placedAgain.status, placedAgain.body.voiceCallId]).toEqual([202, 202, placedFirst.body.voiceCallId]);
+    expect((await call(another!, made.token)).status).toBe(422);
+    expect((await system.wiring.voiceCalls.list(PROJECT, { number: single! }, { limit: 5 })).map(({ requestedBy }) => requestedBy)).toHaveLength(1);
+  }, 120_000);
 
   it('with anything wrong is not taken in, and says what is wrong with which row', async () => {
     const [one] = someNumbers(1);

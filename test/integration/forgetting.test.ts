@@ -3,7 +3,10 @@ import { sql } from 'kysely';
 import { createCalls } from '../../src/db/calls.ts';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
 import { createErasures, type Erasures } from '../../src/db/erasures.ts';
+import { createIdempotency } from '../../src/db/idempotency.ts';
 import { createMessages } from '../../src/db/messages.ts';
+import { append } from '../../src/db/tracking.ts';
+import { createVoiceCalls } from '../../src/db/voice-calls.ts';
 import type { Evidence } from '../../src/domain/analysis.ts';
 
 const WORDS = 'the heron flies at dawn';
@@ -108,5 +111,43 @@ describe('a message that is corrected', () => {
     expect((await add(90)).state).toBe('sending');
     await messages().end('default', id, { state: 'delivered', outcome: 'delivered', receipt: { messageId: 1 } });
     expect(await add(40)).toMatchObject({ id, state: 'pending', round: 2, message: { title: 'Score 40' } });
+  });
+});
+
+describe('an outbound call', () => {
+  it('is not kept by the answers to what people did about it', async () => {
+    const voiceCalls = createVoiceCalls({ db, tracking: { append } });
+    const idempotency = createIdempotency(db);
+    for (const voiceCallId of ['vc_gone', 'vc_stays']) {
+      await voiceCalls.enqueue({ project: 'default', voiceCallId, request: { from: '+15550100', to: '+15550199', variables: { first_name: 'Ann' }, metadata: {}, priority: 3 }, requestedBy: 'a test' });
+      // As cancelling, resolving, replaying and skipping answer.
+      for (const body of [{ voiceCallId, to: '+15550199', variables: { first_name: 'Ann' }, callId: null }, { eventId: 'e', voiceCallId, properties: { to: '+15550199' } }]) {
+        const key = `one:${voiceCallId}-${Object.keys(body).length}`;
+        await idempotency.claim(key, key);
+        await idempotency.answer(key, { status: 200, body });
+      }
+    }
+    await erasures.open({ project: 'default', id: 'answers', kind: 'call', subject: { key: 'k', hmacSha256: 'h' }, by: 'x', callIds: ['vc_gone'] });
+    await erasures.eraseRows({ project: 'default', callId: 'vc_gone' }, 'answers', { erased: {}, left: {}, removedKeys: [] });
+    const { rows } = await sql<{ of: string }>`select response ->> 'voiceCallId' as of from idempotency_keys where response::text like '%+15550199%' order by key`.execute(db);
+    expect(rows.map(({ of }) => of)).toEqual(['vc_stays', 'vc_stays']);
+    expect((await erasures.get('default', 'answers')).erased).toMatchObject({ voice_calls: 1, idempotency_keys: 2 });
+  });
+
+  it('is found by number and by age without reading all the others', async () => {
+    await sql`insert into voice_calls (project, id, state, priority, from_number, to_number, request, call_id, settled_at, requested_by)
+      select 'default', 'vc_many_' || n, 'completed', 3, '+1666' || n, '+1777' || n, '{}', case when n % 5 > 0 then 'call-' || n end, timestamptz '2020-01-01' + n * interval '1 minute', 'a test' from generate_series(1, 20000) as n`.execute(db);
+    await sql`analyze voice_calls`.execute(db);
+    const found = (what: (erasures: Erasures) => Promise<string[]>): Promise<string[]> =>
+      db.transaction().execute(async (tx) => {
+        const calls = await what(createErasures(tx));
+        const { rows } = await sql<{ touched: number }>`select (seq_tup_read + coalesce(idx_tup_fetch, 0))::int as touched from pg_stat_xact_user_tables where relname = 'voice_calls'`.execute(tx);
+        expect(rows[0]!.touched).toBeGreaterThan(0);
+        expect(rows[0]!.touched).toBeLessThanOrEqual(10);
+        return calls;
+      });
+    expect(await found(({ callsOf }) => callsOf('default', '1666777', 10))).toEqual(['call-777']);
+    expect(await found(({ voiceCallsOf }) => voiceCallsOf({ project: 'default', callId: 'call-778' }))).toEqual(['vc_many_778']);
+    expect(await found(({ callsBefore }) => callsBefore('default', new Date('2020-01-01T00:12:00Z'), 10))).toEqual(['vc_many_5', 'vc_many_10']);
   });
 });

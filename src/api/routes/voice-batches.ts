@@ -83,7 +83,7 @@ export const voiceBatchRoutes = (route: RouteTable, { projects, adaptersOf, voic
       const name = query.name ?? `${list.calls.length} calls`;
       // Of what was sent: the same key with another file, or with other defaults, is another request.
       const sha256 = createHash('sha256').update(JSON.stringify([list.sha256, { ...query, dryRun: undefined }])).digest('hex');
-      const id = `vb_${createHash('sha256').update(JSON.stringify([project, principal.id, requestId])).digest().subarray(0, 16).toString('base64url')}`;
+      const id = `vb_${createHash('sha256').update(JSON.stringify([project, requestId])).digest().subarray(0, 16).toString('base64url')}`;
       if (!(await voiceBatches.create({ project, id, name, priority, skipped, sha256, variables: list.variables, requestedBy: principal.name, paused: query.paused === 'true', calls: list.calls }))) {
         if ((await voiceBatches.known(project, id, sha256)) === 'other') throw new HttpProblem(422, 'This Idempotency-Key was used for another batch. Nothing was taken in.');
         response.set('idempotent-replay', 'true');

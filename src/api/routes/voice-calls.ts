@@ -48,8 +48,8 @@ export const voiceCallRoutes = (route: RouteTable, { config, log, adaptersOf, pr
       }
       if (!(await adaptersOf(project)).voice) throw new AftercallError('CONFLICT', `Nobody places calls for project ${project}: Retell is not connected.`, { advice: 'Connect it with PUT on the connector "retell", or set RETELL_API_KEY for the project of the installation.', outcome: 'refused' });
       const request: VoiceCallRequest = { ...body, ...(agent === undefined ? {} : { agent }), ...(timeZone === undefined ? {} : { timeZone }), ...(notBefore === undefined ? {} : { notBeforeMs: Date.parse(notBefore) }) };
-      // Answers to keys are forgotten after a week; the call is not: the same key never places another.
-      const { state, voiceCall } = await voiceCalls.enqueue({ project, voiceCallId: voiceCallIdOf(project, ['request', principal.id, requestId]), request, requestedBy: principal.name });
+      // Answers to keys are forgotten after a week, and are each token's own; the call is neither: the same key never places another, also with the token that has replaced the first.
+      const { state, voiceCall } = await voiceCalls.enqueue({ project, voiceCallId: voiceCallIdOf(project, ['request', requestId]), request, requestedBy: principal.name });
       if (state === 'request_differs') throw new HttpProblem(422, 'This Idempotency-Key was used for another request.');
       if (voiceCall.state === 'queued') wakeLines(project);
       return { voiceCallId: voiceCall.voiceCallId, state: voiceCall.state, url: addressOf(voiceCall) };

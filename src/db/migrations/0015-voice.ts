@@ -40,6 +40,10 @@ const STATEMENTS = [
   sql`create index voice_calls_by_state on voice_calls (project, state, requested_at desc, id desc)`,
   sql`create index voice_calls_by_batch on voice_calls (project, batch_id, row) where batch_id is not null`,
   sql`create index voice_calls_by_number on voice_calls (project, to_number, dialling_at desc)`,
+  // For what is asked by another name than its own: the number that calls, the call that it became, its age once it is over.
+  sql`create index voice_calls_by_caller on voice_calls (project, from_number)`,
+  sql`create index voice_calls_by_call on voice_calls (project, call_id) where call_id is not null`,
+  sql`create index voice_calls_no_call on voice_calls (project, settled_at) where settled_at is not null and call_id is null`,
   sql`create unique index voice_calls_by_provider on voice_calls (project, provider_call_id) where provider_call_id is not null`,
 ];
 
