@@ -3,9 +3,13 @@ import { join, resolve } from 'node:path';
 import { callTablePrefix } from '../../domain/ids.ts';
 import { CALL_TABLE_COLUMNS } from '../../domain/metadata.ts';
 import { countSql, toCounts } from './counts.ts';
+import { withDuckDb } from './duckdb-instance.ts';
 import type { Warehouse } from './warehouse.ts';
 
 const DUCKDB_TYPE = { string: 'VARCHAR', int: 'INTEGER' } as const;
+
+/** Counting keeps one ID for each call. */
+const MEMORY_MB = 512;
 
 /** Queries the call table's files in a folder, in process. */
 export const createDuckDb = (objectsFolder: string): Warehouse => {
@@ -17,17 +21,10 @@ export const createDuckDb = (objectsFolder: string): Warehouse => {
       const pattern = join(resolve(objectsFolder), callTablePrefix(project), '*', '*', '*.json');
       // DuckDB takes a pattern without files for a mistake; an empty table is none.
       if (!(await hasFiles(pattern))) return { totalRecords: 0, withRecording: 0, withTranscript: 0, withAnalysis: 0 };
-      const { DuckDBInstance } = await import('@duckdb/node-api');
-      // Extensions would be fetched from the internet; JSON is built in.
-      const instance = await DuckDBInstance.create(':memory:', { autoinstall_known_extensions: 'false', autoload_known_extensions: 'false', threads: '1' });
-      const connection = await instance.connect();
-      try {
+      return withDuckDb({ folders: [join(resolve(objectsFolder), callTablePrefix(project))], memoryMb: MEMORY_MB, threads: 1 }, async (connection) => {
         const result = await connection.runAndReadAll(countSql(tableOf(pattern)));
         return toCounts(result.getRowObjectsJS()[0] ?? {});
-      } finally {
-        connection.closeSync();
-        instance.closeSync();
-      }
+      });
     },
   };
 };

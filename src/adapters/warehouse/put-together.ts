@@ -3,7 +3,7 @@ import { COLUMNS, fileColumns, type WarehouseTable } from '../../domain/warehous
 import { filesSql } from './duckdb-files.ts';
 import { sqlText, withDuckDb } from './duckdb-instance.ts';
 
-/** A partition of a million rows is put together in less; what does not fit is laid off beside the files. */
+/** A partition of a million rows is put together in less; what does not fit is laid off in a folder of its own. */
 const MEMORY_MB = 512;
 
 /**
