@@ -202,8 +202,10 @@ const answerRows = (call: CallFacts): WarehouseRow[] => {
 };
 
 const MOST_OF_AN_ISSUE = 200;
+/** Never the half of a character: engines refuse a whole file that has one. */
+const firstOf = (text: string, most: number): string => Array.from(text).slice(0, most).join('');
 /** So that the same issue in the same words is counted as one. */
-const issueText = (text: string): string => text.normalize('NFC').replaceAll(/\s+/g, ' ').trim().replace(/[.;,]+$/, '').toLowerCase().slice(0, MOST_OF_AN_ISSUE);
+const issueText = (text: string): string => firstOf(text.normalize('NFC').replaceAll(/\s+/g, ' ').trim().replace(/[.;,]+$/, '').toLowerCase(), MOST_OF_AN_ISSUE);
 
 const noticedRows = (call: CallFacts): WarehouseRow[] => {
   const analysis = call.graded?.analysis;
@@ -345,10 +347,13 @@ export const trackingUnit = ({ id, name, subject, state, occurredAt, deliveredAt
   ],
 });
 
+/** A text that was cut in the middle of a character stops no file: the half becomes U+FFFD. */
+const wellFormed = (values: WarehouseRow): WarehouseRow => Object.fromEntries(Object.entries(values).map(([name, value]) => [name, typeof value === 'string' ? value.toWellFormed() : value]));
+
 /** A unit's rows as they stand in a file: without any, its tombstone. */
 export const fileRows = ({ table, unitId, rows }: UnitRows, { project, loadId, readAt }: { project: string; loadId: number; readAt: Date }): WarehouseRow[] => {
   const always = { project, unit_id: unitId, load_id: loadId, deleted: rows.length === 0, updated_at: timestampText(readAt) };
-  if (rows.length > 0) return rows.map((values) => ({ ...always, ...values }));
+  if (rows.length > 0) return rows.map((values) => wellFormed({ ...always, ...values }));
   return [Object.fromEntries(fileColumns(table).map(({ name }) => [name, (always as WarehouseRow)[name] ?? null]))];
 };
 

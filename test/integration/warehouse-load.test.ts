@@ -70,6 +70,16 @@ describe.each(['PGlite', 'PostgreSQL'])('the warehouse loaded from %s', (kind) =
     expect(await world.query((table) => `select criterion, verdict from ${table('answers')} a`)).toEqual([['greeting', 'no']]);
   }, 60_000);
 
+  it('takes an issue that is cut short where a character has two halves', async () => {
+    const { db, load, compact } = world;
+    await stage(db, details('a'), details('b'));
+    await grade(db, 'a', analysis([`${'x'.repeat(199)}😀 and more`]));
+    await load();
+    await compact();
+    expect(await world.query((table) => `select name from ${table('events')} e where kind = 'issue'`)).toEqual([[`${'x'.repeat(199)}😀`]]);
+    expect((await calls(world)).length).toBe(2);
+  }, 60_000);
+
   it('catches up after an outage, batch by batch, to the same sums as the database', async () => {
     const { db, load, books } = world;
     for (let from = 0; from < 10_000; from += 1_000) await stage(db, ...Array.from({ length: 1_000 }, (_each, index) => details(`call-${from + index}`, { startedAtMs: DAY + ((from + index) % 5) * DAY_MS })));
