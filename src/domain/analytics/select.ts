@@ -42,8 +42,11 @@ export interface Rows {
   partitioned: boolean;
   /** Only these rows; SQL of our own. */
   where?: string;
-  /** Calls that rows of another table belong to, for columns that these do not have. */
-  withCall?: readonly string[];
+  /**
+   * Groups by the call that rows of another table belong to, which do not have these columns themselves. Calls are read
+   * only for a question that names one of them.
+   */
+  withCall?: readonly (GroupName & FilterName)[];
 }
 
 /** SQL by name; each gives a whole number for a group of rows. */
@@ -75,15 +78,16 @@ export const placedRows = ({ table, at, partitioned, where, withCall = [] }: Row
   // Partitions are of UTC days; those of costs go by the day that they count under, which may be the one before or after.
   const around = { fromMs: asked.span.fromMs - 2 * DAY_MS, toMs: asked.span.toMs + 2 * DAY_MS };
   const column = `t.${at}`;
-  const joined = withCall.length > 0;
-  const from = joined ? `${tableRef(table, partitioned ? around : undefined)} AS t LEFT JOIN ${tableRef('calls')} AS c ON c.call_id = t.call_id` : `${tableRef(table, partitioned ? around : undefined)} AS t`;
+  const ofCall = withCall.filter((name) => asked.groupBy.includes(name) || asked.filters[name] !== undefined);
+  // A call may be paid for long after it was (a new analysis of old calls), never long before.
+  const calls = { fromMs: 0, toMs: around.toMs };
+  const from = `${tableRef(table, partitioned ? around : undefined)} AS t${ofCall.length > 0 ? ` LEFT JOIN ${tableRef('calls', calls)} AS c ON c.call_id = t.call_id` : ''}`;
   const chosen = FILTERS.flatMap((name) => {
     const values = asked.filters[name];
-    const ofCall = joined && withCall.includes(groupOf(name).sql(functions));
-    return values ? [filterSql(name, values, ofCall ? 'c.' : 't.')] : [];
+    return values ? [filterSql(name, values, ofCall.includes(name) ? 'c.' : 't.')] : [];
   });
   const conditions = [`${column} >= ${functions.timestamp('?')}`, `${column} < ${functions.timestamp('?')}`, ...(where ? [`(${where})`] : []), ...chosen.map(({ sql }) => sql)];
-  const placed = `SELECT t.*, ${withCall.map((name) => `c.${name}, `).join('')}${column} AS at_utc, ${offsetSql(functions, column, asked)} AS utc_offset FROM ${from} WHERE ${conditions.join(' AND ')}`;
+  const placed = `SELECT t.*, ${ofCall.map((name) => `c.${groupOf(name).sql(functions)}, `).join('')}${column} AS at_utc, ${offsetSql(functions, column, asked)} AS utc_offset FROM ${from} WHERE ${conditions.join(' AND ')}`;
   const local = `SELECT placed.*, ${functions.addSeconds('at_utc', 'utc_offset')} AS at_local FROM (${placed}) AS placed`;
   return {
     sql: `SELECT local_rows.*${asked.groupBy.map((name, index) => `, ${groupOf(name).sql(functions)} AS g${index + 1}`).join('')} FROM (${local}) AS local_rows`,
