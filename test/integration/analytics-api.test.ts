@@ -204,14 +204,16 @@ describe('questions at once', () => {
   const question = (agent: string): Question => ({ name: 'volume', span: { fromMs: 0, toMs: 86_400_000 }, timeZone: 'UTC', groupBy: [], filters: { agent: [agent] }, limit: 10 });
   const now = { asOf: new Date(0), loads: 1 };
   /** An engine whose queries are answered when the test says so. */
-  const held = () => {
+  const held = (dialect: QueryEngine['dialect'] = 'snowflake') => {
     const open: (() => void)[] = [];
+    const times: number[] = [];
     let running = 0;
     let most = 0;
     const engineOf: QueryEngine = {
-      dialect: 'duckdb',
+      dialect,
       tableRef: (_project, table) => table,
-      run: async () => {
+      run: async (_project, _sql, _parameters, { timeoutMs }) => {
+        times.push(timeoutMs);
         running += 1;
         most = Math.max(most, running);
         await new Promise<void>((resolve) => open.push(resolve));
@@ -219,12 +221,12 @@ describe('questions at once', () => {
         return { columns: [], rows: [], truncated: false };
       },
     };
-    return { engine: engineOf, open, most: () => most };
+    return { engine: engineOf, open, times, most: () => most };
   };
 
   it('are four in a project at the engine, sixteen that wait, and no more', async () => {
     const { engine: slowEngine, open, most } = held();
-    const answers = createAnswers({ engine: slowEngine, watermarkOf: async () => now, timeoutMs: 1_000 });
+    const answers = createAnswers({ engine: slowEngine, watermarkOf: async () => now, timeoutMs: 60_000 });
     const asked: Promise<Answer>[] = Array.from({ length: 20 }, (_each, index) => answers.answer('default', question(String(index)), now, new AbortController().signal));
     await expect(answers.answer('default', question('one more'), now, new AbortController().signal)).rejects.toMatchObject({ status: 429, headers: { 'retry-after': '5' } });
     // Another project has places of its own.
@@ -242,7 +244,7 @@ describe('questions at once', () => {
 
   it('that are given up while they wait leave their place', async () => {
     const { engine: slowEngine, open } = held();
-    const answers = createAnswers({ engine: slowEngine, watermarkOf: async () => now, timeoutMs: 1_000 });
+    const answers = createAnswers({ engine: slowEngine, watermarkOf: async () => now, timeoutMs: 60_000 });
     const inside = Array.from({ length: 4 }, (_each, index) => answers.answer('default', question(String(index)), now, new AbortController().signal));
     const gone = new AbortController();
     const waiting = answers.answer('default', question('gone'), now, gone.signal);
@@ -257,5 +259,51 @@ describe('questions at once', () => {
       }
     }
     expect(await Promise.all([...inside, next])).toHaveLength(5);
+  });
+
+  it('are four of all projects together where the engine is this process', async () => {
+    const { engine: own, open, most } = held('duckdb');
+    const answers = createAnswers({ engine: own, watermarkOf: async () => now, timeoutMs: 60_000 });
+    const asked = ['a', 'b', 'c'].flatMap((project) => Array.from({ length: 4 }, (_each, index) => answers.answer(project, question(String(index)), now, new AbortController().signal)));
+    for (let done = 0; done < 12; ) {
+      await sleep(1);
+      for (const answer of open.splice(0)) {
+        answer();
+        done += 1;
+      }
+    }
+    expect(await Promise.all(asked)).toHaveLength(12);
+    expect(most()).toBe(4);
+  });
+
+  it('have their time from being asked on, also while they wait for a place', async () => {
+    const { engine: own, open, times } = held('duckdb');
+    const answers = createAnswers({ engine: own, watermarkOf: async () => now, timeoutMs: 200 });
+    const inside = Array.from({ length: 4 }, (_each, index) => answers.answer('a', question(String(index)), now, new AbortController().signal));
+    for (; times.length < 4; await sleep(1));
+    // One waits behind its own project's, one behind all projects'.
+    const waiting = ['a', 'b'].map((project) => answers.answer(project, question('late'), now, new AbortController().signal));
+    const [first, second] = await Promise.allSettled(waiting);
+    expect([first, second]).toEqual([{ status: 'rejected', reason: expect.objectContaining({ code: 'UPSTREAM_TIMEOUT' }) as unknown }, { status: 'rejected', reason: expect.objectContaining({ code: 'UPSTREAM_TIMEOUT' }) as unknown }]);
+    expect(times).toHaveLength(4);
+    for (const answer of open) answer();
+    expect(await Promise.all(inside)).toHaveLength(4);
+  });
+
+  it('leave the engine what is left of their time', async () => {
+    const { engine: own, open, times } = held('duckdb');
+    const answers = createAnswers({ engine: own, watermarkOf: async () => now, timeoutMs: 60_000 });
+    const asked = Array.from({ length: 5 }, (_each, index) => answers.answer('a', question(String(index)), now, new AbortController().signal));
+    for (; times.length < 4; await sleep(1));
+    await sleep(50);
+    for (let done = 0; done < 5; ) {
+      for (const answer of open.splice(0)) {
+        answer();
+        done += 1;
+      }
+      await sleep(1);
+    }
+    await Promise.all(asked);
+    expect(times[4]).toBeLessThan(60_000 - 40);
   });
 });

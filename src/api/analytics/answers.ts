@@ -5,6 +5,7 @@ import type { Filters, GroupName } from '../../domain/analytics/groups.ts';
 import type { ResultColumn } from '../../domain/analytics/query.ts';
 import { columnsOf, groupsOf, type ResultValue, rowsOf } from '../../domain/analytics/result.ts';
 import type { Span } from '../../domain/analytics/zone.ts';
+import { AftercallError } from '../../domain/errors.ts';
 import { HttpProblem } from '../problems.ts';
 import { createGate } from './gate.ts';
 
@@ -41,6 +42,9 @@ interface AnswersOptions {
 /** Queries of one project that the engine is given at once, and that wait for it. */
 const AT_ONCE = 4;
 const WAITING = 16;
+/** Queries of all projects together that DuckDB is given at once: it runs in this process, in memory of its own for each. */
+const AT_ONCE_IN_PROCESS = 4;
+const EVERY_PROJECT = '*';
 /** Answers that are kept, over all projects, and the cells that they may have together. */
 const MOST_ANSWERS = 200;
 const MOST_CELLS = 1_000_000;
@@ -60,6 +64,8 @@ interface Flight {
  */
 export const createAnswers = ({ engine, watermarkOf, timeoutMs }: AnswersOptions) => {
   const gate = createGate({ atOnce: AT_ONCE, waiting: WAITING });
+  // Nobody is turned away here: how many can wait is limited by project.
+  const processGate = createGate({ atOnce: engine.dialect === 'duckdb' ? AT_ONCE_IN_PROCESS : Infinity, waiting: Infinity });
   const flights = new Map<string, Flight>();
   const kept = new Map<string, { answer: Answer; atMs: number; cells: number }>();
 
@@ -73,24 +79,32 @@ export const createAnswers = ({ engine, watermarkOf, timeoutMs }: AnswersOptions
     }
   };
 
-  const query = async (project: string, { name, span, timeZone, groupBy, filters, limit }: Question, { asOf }: Watermark, signal: AbortSignal): Promise<Answer> => {
+  const query = async (project: string, { name, span, timeZone, groupBy, filters, limit }: Question, { asOf }: Watermark, { signal, untilMs }: { signal: AbortSignal; untilMs: number }): Promise<Answer> => {
     const definition = queryOf(name);
     const groups = groupsOf(definition, groupBy);
     const columns = columnsOf(definition, groups);
     // Before the first load an engine has not even tables.
     if (asOf === null) return { asOf: null, columns, rows: [], truncated: false };
     const { sql, parameters } = definition.select({ span, timeZone, groupBy: groups, filters, maxRows: limit }, { dialect: engine.dialect, tableRef: (table, days) => engine.tableRef(project, table, days) });
-    const result = await engine.run(project, sql, parameters, { signal, maxRows: limit, timeoutMs });
+    const result = await engine.run(project, sql, parameters, { signal, maxRows: limit, timeoutMs: Math.max(1, untilMs - Date.now()) });
     return { asOf: asOf.toISOString(), columns, rows: rowsOf(definition, groups, timeZone, result), truncated: result.truncated };
   };
 
   const begin = (key: string, project: string, question: Question, watermark: Watermark): Flight => {
     const stop = new AbortController();
-    const answer = gate.pass(project, stop.signal, () => query(project, question, watermark, stop.signal));
+    // Whoever asks waits as long for a place as for the engine.
+    const untilMs = Date.now() + timeoutMs;
+    const late = new AbortController();
+    const waits = AbortSignal.any([stop.signal, late.signal]);
+    // The engine keeps to the time itself, and cancels what it is at.
+    const ask = (): Promise<Answer> => query(project, question, watermark, { signal: stop.signal, untilMs });
+    const answer = gate.pass(project, waits, async () => processGate.pass(EVERY_PROJECT, waits, ask)!);
     if (!answer) throw new HttpProblem(429, `${AT_ONCE + WAITING} queries of this project are under way already.`, { headers: { 'retry-after': '5' } });
     const flight: Flight = { answer, waiting: 0, stop };
     flights.set(key, flight);
+    const outOfTime = setTimeout(() => late.abort(tooLate(timeoutMs)), timeoutMs);
     const land = (): void => {
+      clearTimeout(outOfTime);
       if (flights.get(key) === flight) flights.delete(key);
     };
     answer.then(
@@ -134,5 +148,7 @@ export const createAnswers = ({ engine, watermarkOf, timeoutMs }: AnswersOptions
     },
   };
 };
+
+const tooLate = (timeoutMs: number): AftercallError => new AftercallError('UPSTREAM_TIMEOUT', `Other queries had the warehouse for ${timeoutMs / 1_000} s.`, { advice: 'Ask again when fewer ask.' });
 
 export type Answers = ReturnType<typeof createAnswers>;

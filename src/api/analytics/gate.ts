@@ -13,6 +13,7 @@ export const createGate = ({ atOnce, waiting }: { atOnce: number; waiting: numbe
       line.inside += 1;
       return;
     }
+    signal.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const gone = (): void => {
       line.next = line.next.filter((each) => each !== resolve);
