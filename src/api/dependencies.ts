@@ -1,6 +1,7 @@
 import type { PayloadCodec } from '@temporalio/common';
 import type { QueryEngine } from '../adapters/warehouse/engine.ts';
 import type { Watermark } from './analytics/answers.ts';
+import type { HandedOver } from '../activities/voice-hand-over.ts';
 import type { Guard } from '../adapters/http/guard.ts';
 import type { ObjectStore } from '../adapters/objects/object-store.ts';
 import type { BudgetRelease } from '../client/budget-release.ts';
@@ -14,6 +15,7 @@ import type { ScheduleOf } from '../client/schedules.ts';
 import type { WarehouseClient } from '../client/warehouse.ts';
 import type { WarehouseBooks } from '../db/warehouse.ts';
 import type { WarehouseFiles } from '../db/warehouse-files.ts';
+import type { VoiceCallKey } from '../domain/voice.ts';
 import type { WarehouseSink } from '../domain/warehouse.ts';
 import type { ReportLinks } from '../accounts/report-links.ts';
 import type { RescoresClient } from '../client/rescores.ts';
@@ -87,6 +89,7 @@ export interface ApiDependencies {
   erasuresClient: Pick<ErasuresClient, 'erase' | 'subjectOf'>;
   voiceCalls: VoiceCalls;
   voiceCallsClient: Pick<VoiceCallsClient, 'stop' | 'resolve'>;
+  handOverVoiceCall: (key: VoiceCallKey, signal: AbortSignal) => Promise<HandedOver>;
   voiceLinesClient: Pick<VoiceLinesClient, 'wake'>;
   presets: Presets;
   presetTests: PresetTests;

@@ -88,6 +88,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     erasuresClient,
     voiceCalls,
     voiceCallsClient,
+    handOverVoiceCall: (key, signal) => voiceHandOver.handOver(key, { pace: paceOf(config), signal }),
     voiceLinesClient,
     presets,
     presetTests,

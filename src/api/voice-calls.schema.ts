@@ -54,7 +54,7 @@ export const VoiceCallFilter = {
 export const VoiceCallListQuery = z.strictObject({ ...Paging, ...VoiceCallFilter });
 
 const time = z.iso.datetime();
-export const VOICE_ACTIONS = ['cancel', 'stop', 'resolve'] as const;
+export const VOICE_ACTIONS = ['cancel', 'stop', 'resolve', 'hand_over'] as const;
 export const RESOLUTIONS = ['dialled', 'dial_again', 'look_again', 'give_up'] as const;
 
 export const VoiceCallShape = z.object({
@@ -114,6 +114,7 @@ const by = z.string().trim().min(1).max(200).optional();
 const reason = z.string().trim().min(1).max(1_000);
 export const ActBody = z.strictObject({ by, reason: reason.optional() });
 export const StopBody = z.strictObject({ by });
+export const HandOverBody = z.strictObject({ by });
 export const ResolveBody = z.discriminatedUnion('as', [
   z.strictObject({ as: z.literal('dialled'), providerCallId: z.string().regex(/^[A-Za-z0-9_-]{1,100}$/, 'must be the ID that the provider gives the call'), by }),
   z.strictObject({ as: z.literal('dial_again'), by }),

@@ -15,6 +15,9 @@ const UPDATE_PATIENCE_MS = 30_000;
 /** A call on a line that nobody has written of for this long may have lost its workflow. Above the longest wait between two look-ups. */
 const UNWATCHED_AFTER_MS = 20 * 60_000;
 const UNWATCHED_PAGE = 500;
+/** A hand-over that failed for good is tried again once a day: somebody may have connected Retell again. After a week it is left to a person. */
+const HAND_OVER_AGAIN_MS = 86_400_000;
+const HAND_OVER_FOR_MS = 7 * 86_400_000;
 
 interface Dependencies {
   client: Client;
@@ -108,11 +111,14 @@ export const createVoiceCallsClient = ({ client, voiceCalls, pace, voicePace, lo
       }
     },
 
-    /** Finds calls whose workflow was ended in Temporal, and has them watched again. */
+    /** Finds calls whose workflow was ended in Temporal, and has them watched again; and those whose hand-over failed, and has them handed over. */
     async sweep(): Promise<void> {
       for (const key of await voiceCalls.unwatched(new Date(Date.now() - UNWATCHED_AFTER_MS), UNWATCHED_PAGE)) {
         if (await watch(key)) log.warn({ ...key }, 'a voice call had lost its workflow and is watched again');
       }
+      const failed = await voiceCalls.notHandedOver({ before: new Date(Date.now() - HAND_OVER_AGAIN_MS), settledSince: new Date(Date.now() - HAND_OVER_FOR_MS) }, UNWATCHED_PAGE);
+      // A workflow that finds its call over hands it over, and ends.
+      for (const key of failed) if (await watch(key)) log.warn({ ...key }, 'a voice call that was not handed over is handed over again');
     },
   };
 };

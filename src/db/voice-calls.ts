@@ -4,6 +4,7 @@ import { AftercallError } from '../domain/errors.ts';
 import type { TrackingEvent } from '../domain/tracking.ts';
 import { type Observation, ON_A_LINE, type ProviderCall, VOICE_STATES, type VoiceCallKey, type VoiceCallRequest, type VoiceOutcome, type VoicePriority, type VoiceState } from '../domain/voice.ts';
 import { observe, type ObservedVoiceCall } from '../domain/voice-observations.ts';
+import { HAND_OVER_FAILED } from '../domain/voice-work.ts';
 import { type Database, json, storable } from './database.ts';
 import { callHash } from './erasures.ts';
 import type { Schema, VoiceAttention, VoiceCallsTable } from './schema.ts';
@@ -284,9 +285,19 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
       await db.updateTable('voice_calls').set({ reason: storable(note), updated_at: sql`now()` }).where('project', '=', project).where('id', '=', voiceCallId).execute();
     },
 
+    /** Calls of all projects that settled since, and whose hand-over failed before. Each is given out once in a while. */
+    async notHandedOver({ before, settledSince }: { before: Date; settledSince: Date }, limit: number): Promise<VoiceCallKey[]> {
+      const { rows } = await sql<{ project: string; id: string }>`
+        update voice_calls set updated_at = now() where (project, id) in (
+          select project, id from voice_calls where state = 'completed' and started_at is not null and call_id is null and updated_at < ${before} and settled_at >= ${settledSince}
+          order by updated_at limit ${limit} for update skip locked
+        ) returning project, id`.execute(db);
+      return rows.map(({ project, id }) => ({ project, voiceCallId: id }));
+    },
+
     /** Notes as which of the project's calls it goes on. */
     async handOver({ project, voiceCallId }: VoiceCallKey, callId: string): Promise<void> {
-      await db.updateTable('voice_calls').set({ call_id: callId, updated_at: sql`now()` }).where('project', '=', project).where('id', '=', voiceCallId).execute();
+      await db.updateTable('voice_calls').set({ call_id: callId, reason: sql`case when starts_with(reason, ${HAND_OVER_FAILED}) then null else reason end`, updated_at: sql`now()` }).where('project', '=', project).where('id', '=', voiceCallId).execute();
     },
   };
 };

@@ -53,6 +53,9 @@ export interface HandOverActivities {
   handOverVoiceCall(key: VoiceCallKey): Promise<{ callId: string | null }>;
 }
 
+/** What a call shows whose hand-over failed for good begins so, until one succeeds. */
+export const HAND_OVER_FAILED = 'Its recording was not taken over: ';
+
 export const VOICE_UPDATES = { stop: 'stop', resolve: 'resolve' } as const;
 
 export interface StopVoiceCall {

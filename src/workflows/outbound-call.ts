@@ -1,7 +1,7 @@
 import { ActivityFailure, allHandlersFinished, ApplicationFailure, condition, continueAsNew, defineSignal, defineUpdate, isCancellation, setCurrentDetails, setHandler, workflowInfo } from '@temporalio/workflow';
 import { type OutboundCallInput, VOICE_OBSERVED_SIGNAL } from '../domain/messages.ts';
 import { ON_A_LINE, VOICE_ENDS, type VoiceState } from '../domain/voice.ts';
-import { type StopOutcome, type StopVoiceCall, VOICE_UPDATES, type VoiceResolution, type VoiceStanding } from '../domain/voice-work.ts';
+import { HAND_OVER_FAILED, type StopOutcome, type StopVoiceCall, VOICE_UPDATES, type VoiceResolution, type VoiceStanding } from '../domain/voice-work.ts';
 import { reasonOf } from './failure.ts';
 import { voiceActivities } from './proxies.ts';
 import { refuse } from './refuse.ts';
@@ -126,7 +126,7 @@ export async function outboundCall(input: OutboundCallInput): Promise<VoiceState
     try {
       await handOverVoiceCall(key);
     } catch (error) {
-      await noteVoiceCall({ ...key, note: `Its recording was not taken over: ${failureOf(error)}` });
+      await noteVoiceCall({ ...key, note: `${HAND_OVER_FAILED}${failureOf(error)}` });
     }
   };
 

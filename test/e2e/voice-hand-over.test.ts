@@ -176,6 +176,50 @@ describe('an outbound call that was answered', () => {
   });
 });
 
+describe('an outbound call whose hand-over failed for good', () => {
+  /** A call that Retell has, over and analysed, and that nobody has handed over. */
+  const leftBehind = async (): Promise<{ project: string; voiceCallId: string; providerCallId: string }> => {
+    made += 1;
+    const startedAtMs = Date.now() - 3_600_000;
+    const [{ call_id: providerCallId }] = (await retell.control('calls', { startedAtMs, dialogue: 'renewal' })) as [{ call_id: string }];
+    const key = { project: PROJECT, voiceCallId: `vc_${String(made).padStart(22, '0')}` };
+    await system.wiring.voiceCalls.enqueue({ ...key, request: { from: '+15550100', to: '+15550182', variables: {}, metadata: {}, priority: 3, notBeforeMs: Date.now() + 3_600_000 }, requestedBy: 'a test' });
+    const call = { providerCallId, status: 'ended' as const, direction: 'outbound' as const, startedAtMs, endedAtMs: startedAtMs + 60_000, disconnectionReason: 'user_hangup', analysis: { successful: true } };
+    await system.wiring.voiceCalls.applyObservation(key, { by: 'call_analyzed', atMs: Date.now(), call });
+    await system.wiring.voiceCalls.note(key, 'Its recording was not taken over: Retell refuses the API key.');
+    return { ...key, providerCallId };
+  };
+  const ask = async (voiceCallId: string, act = ''): Promise<{ status: number; body: Record<string, unknown> }> => {
+    const headers = { authorization: `Bearer ${system.config.API_TOKEN}`, 'content-type': 'application/json', 'idempotency-key': `hand-over-${(made += 1)}` };
+    const answer = await fetch(`${api.url}/v1/projects/${PROJECT}/voice-calls/${voiceCallId}${act}`, { headers, ...(act ? { method: 'POST', body: '{}' } : {}) });
+    return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
+  };
+
+  it('is handed over by a person, once what stood in its way is mended', async () => {
+    const { voiceCallId, providerCallId } = await leftBehind();
+    expect((await ask(voiceCallId)).body).toMatchObject({ state: 'completed', callId: null, actions: ['hand_over'] });
+    await addFaults(retell, { route: 'GET /v2/get-call/*', effect: { kind: 'respond', status: 401 } });
+    const refused = await ask(voiceCallId, '/hand-over');
+    expect([refused.status, refused.body['detail']]).toEqual([409, expect.stringContaining('Its recording was not taken over: ')]);
+    expect(await system.wiring.calls.find(system.key(providerCallId))).toBeUndefined();
+
+    await clearFaults(retell);
+    expect(await ask(voiceCallId, '/hand-over')).toMatchObject({ status: 200, body: { callId: providerCallId, actions: [], reason: null } });
+    expect(await processed(providerCallId)).toMatchObject({ state: 'completed', result: 'processed' });
+    expect(await ask(voiceCallId, '/hand-over')).toMatchObject({ status: 409, body: { advice: expect.stringContaining('Reprocess') as unknown } });
+  });
+
+  it('is handed over by itself a day later', async () => {
+    const { project, voiceCallId, providerCallId } = await leftBehind();
+    await system.wiring.voiceCallsClient.sweep();
+    expect((await system.wiring.voiceCalls.get(project, voiceCallId)).callId).toBeNull();
+    await system.wiring.db.updateTable('voice_calls').set({ updated_at: new Date(Date.now() - 2 * 86_400_000) }).where('id', '=', voiceCallId).execute();
+    await system.wiring.voiceCallsClient.sweep();
+    await until('it is handed over', async () => (await system.wiring.voiceCalls.get(project, voiceCallId)).callId ?? undefined);
+    expect(await processed(providerCallId)).toMatchObject({ state: 'completed', result: 'processed' });
+  });
+});
+
 describe('an outbound call that reached nobody', () => {
   it.each(['+15550190', '+15550191'])('to %s is not handed over', async (to) => {
     const voiceCall = await place(to);

@@ -183,6 +183,26 @@ describe('a call that was erased', () => {
   });
 });
 
+it('gives out calls that were not handed over, each once in a while, and none that settled too long ago', async () => {
+  const aDay = 86_400_000;
+  const over = async (): Promise<{ project: string; voiceCallId: string }> => {
+    const key = await aCall();
+    const startedAtMs = Date.now();
+    await voiceCalls.applyObservation(key, seen({ providerCallId: `call_${made}`, status: 'ended', startedAtMs, endedAtMs: startedAtMs + 1_000, disconnectionReason: 'user_hangup', analysis: { successful: true } }, 'call_analyzed'));
+    await voiceCalls.note(key, 'Its recording was not taken over: Retell is not connected.');
+    await db.updateTable('voice_calls').set({ updated_at: new Date(Date.now() - 2 * aDay) }).where('id', '=', key.voiceCallId).execute();
+    return key;
+  };
+  const failed = async () => voiceCalls.notHandedOver({ before: new Date(Date.now() - aDay), settledSince: new Date(Date.now() - 7 * aDay) }, 10);
+  const [waiting, done, old] = [await over(), await over(), await over()];
+  await voiceCalls.handOver(done, 'call_of_done');
+  expect(await voiceCalls.get('a', done.voiceCallId)).toMatchObject({ callId: 'call_of_done', reason: null });
+  await db.updateTable('voice_calls').set({ updated_at: new Date(0) }).where('id', '=', done.voiceCallId).execute();
+  await db.updateTable('voice_calls').set({ settled_at: new Date(Date.now() - 8 * aDay) }).where('id', '=', old.voiceCallId).execute();
+  expect((await Promise.all([failed(), failed()])).flat()).toEqual([waiting]);
+  expect(await failed()).toEqual([]);
+});
+
 it('gives out calls that nobody watches, each once in a while', async () => {
   const key = await aCall();
   await voiceCalls.beginDial(key);

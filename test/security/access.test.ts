@@ -148,6 +148,7 @@ const ACCESS: Record<string, 'public' | 'signed_in' | 'project_viewer' | 'projec
   'post /v1/projects/:project/voice-calls/:voiceCallId/cancel': 'project_admin',
   'post /v1/projects/:project/voice-calls/:voiceCallId/stop': 'project_admin',
   'post /v1/projects/:project/voice-calls/:voiceCallId/resolve': 'project_admin',
+  'post /v1/projects/:project/voice-calls/:voiceCallId/hand-over': 'project_admin',
   'get /v1/projects/:project/messages': 'project_viewer',
   'get /v1/projects/:project/messages/:messageId': 'project_viewer',
   'post /v1/projects/:project/messages/:messageId/send-again': 'project_admin',

@@ -1,26 +1,31 @@
 import type { z } from 'zod';
 import { reportPath } from '../../accounts/report-links.ts';
+import { isTemporalDown } from '../../client/temporal.ts';
 import { type VoiceCallRow, voiceCallIdOf } from '../../db/voice-calls.ts';
-import { AftercallError, messageOf } from '../../domain/errors.ts';
+import { AftercallError, isAftercallError, messageOf } from '../../domain/errors.ts';
 import { voiceCallWorkflowId } from '../../domain/ids.ts';
 import { TRACKING_EVENTS } from '../../domain/tracking.ts';
 import { ON_A_LINE, type VoiceCallRequest, type VoiceState } from '../../domain/voice.ts';
+import { HAND_OVER_FAILED } from '../../domain/voice-work.ts';
 import { fromCursor, toCursor } from '../cursor.ts';
 import type { ApiDependencies } from '../dependencies.ts';
 import { HttpProblem } from '../problems.ts';
 import { actorOf, type RouteTable } from '../route.ts';
 import { ProjectParams } from '../shapes.ts';
-import { ActBody, PlacedShape, PlaceVoiceCallBody, ResolveBody, StopBody, StoppedShape, VoiceCallDetailShape, VoiceCallListQuery, VoiceCallListShape, VoiceCallParams } from '../voice-calls.schema.ts';
+import { ActBody, HandOverBody, PlacedShape, PlaceVoiceCallBody, ResolveBody, StopBody, StoppedShape, type VOICE_ACTIONS, VoiceCallDetailShape, VoiceCallListQuery, VoiceCallListShape, VoiceCallParams } from '../voice-calls.schema.ts';
 
 const TAG = 'Voice calls';
 const ALL = '/v1/projects/:project/voice-calls';
 const ONE = `${ALL}/:voiceCallId`;
 
 const addressOf = ({ project, voiceCallId }: Pick<VoiceCallRow, 'project' | 'voiceCallId'>): string => `/v1/projects/${project}/voice-calls/${voiceCallId}`;
+/** Whoever asks for a hand-over waits for it; it asks the provider, and starts a workflow. */
+const HAND_OVER_MS = 30_000;
+
 const isOneOf = (states: readonly VoiceState[], state: VoiceState): boolean => states.includes(state);
 
 /** Placing outbound calls, seeing what became of them, and what a person can do about one. */
-export const voiceCallRoutes = (route: RouteTable, { config, log, adaptersOf, projects, tracking, voiceCalls, voiceCallsClient, voiceLinesClient }: ApiDependencies): void => {
+export const voiceCallRoutes = (route: RouteTable, { config, log, adaptersOf, projects, tracking, voiceCalls, voiceCallsClient, handOverVoiceCall, voiceLinesClient }: ApiDependencies): void => {
   /** Nobody waits for it: the call is written down, and its lines look for themselves when this is lost. */
   const wakeLines = (project: string): void => {
     voiceLinesClient.wake(project).catch((error: unknown) => log.warn({ project, error: messageOf(error) }, 'the lines of voice calls were not woken; they look by themselves'));
@@ -124,14 +129,39 @@ export const voiceCallRoutes = (route: RouteTable, { config, log, adaptersOf, pr
     await voiceCallsClient.resolve(params, { ...body, by }, requestId);
     return detailOf(await voiceCalls.get(params.project, params.voiceCallId));
   });
+
+  route.post(`${ONE}/hand-over`, { ...act, summary: 'Have a call that is over processed, where that failed for good', body: HandOverBody, returns: VoiceCallDetailShape, audit: { ...audited('hand_over'), details: onBehalf } }, async ({ params, body: _body }) => {
+    const row = await voiceCalls.get(params.project, params.voiceCallId);
+    if (!actionsOf(row).includes('hand_over')) {
+      const [why, advice] =
+        row.callId !== null
+          ? [`it is processed as the call ${row.callId}`, 'Reprocess that call to run it again.']
+          : [`it is ${said(row)}`, isOneOf(['completed', 'not_connected'], row.state) ? 'Nobody was reached: there is nothing to process.' : 'It is handed over by itself when it has ended and somebody was reached.'];
+      throw new AftercallError('CONFLICT', `This voice call cannot be handed over: ${why}.`, { advice, outcome: 'refused' });
+    }
+    // Safe to repeat, also while the call's workflow does the same.
+    const handedOver = await handOverVoiceCall(params, AbortSignal.timeout(HAND_OVER_MS)).catch((error: unknown) => {
+      throw notHandedOver(error);
+    });
+    if (!handedOver.handedOver) throw new AftercallError('CONFLICT', 'This voice call cannot be handed over: the call has been erased.', { advice: 'Nothing is left to be done.', outcome: 'refused' });
+    return detailOf(await voiceCalls.get(params.project, params.voiceCallId));
+  });
+};
+
+/** Why a hand-over failed, in words for whoever asked for it. */
+const notHandedOver = (error: unknown): unknown => {
+  if (isTemporalDown(error)) return new AftercallError('UPSTREAM_UNAVAILABLE', 'The voice call was not handed over: Temporal cannot be reached.', { advice: 'Try again in a moment.', cause: error });
+  if (!isAftercallError(error)) return error;
+  return new AftercallError(error.retryable ? 'UPSTREAM_UNAVAILABLE' : 'CONFLICT', `${HAND_OVER_FAILED}${error.message}`, { advice: error.advice, outcome: 'refused', cause: error });
 };
 
 const said = ({ state }: VoiceCallRow): string => state.replaceAll('_', ' ');
 
-const actionsOf = ({ state, providerCallId }: VoiceCallRow): ('cancel' | 'stop' | 'resolve')[] => {
+const actionsOf = ({ state, providerCallId, outcome, callId }: VoiceCallRow): (typeof VOICE_ACTIONS)[number][] => {
   if (state === 'queued') return ['cancel'];
   if (isOneOf(ON_A_LINE, state)) return ['stop'];
   if (state === 'needs_attention') return providerCallId === null ? ['resolve'] : ['resolve', 'stop'];
+  if ((state === 'ended' || state === 'completed') && (outcome === 'connected' || outcome === 'voicemail') && callId === null) return ['hand_over'];
   return [];
 };
 
