@@ -106,7 +106,7 @@ export const VoiceCallDetailShape = VoiceCallShape.extend({
   links: z.object({ call: z.string().nullable(), report: z.string().nullable(), temporal: z.string().nullable() }),
 });
 
-export const VoiceCallListShape = z.object({ voiceCalls: z.array(VoiceCallShape), next: z.string().nullable(), countByState: z.partialRecord(z.enum(VOICE_STATES), z.number()) });
+export const VoiceCallListShape = z.object({ voiceCalls: z.array(VoiceCallShape), next: z.string().nullable(), countByState: z.partialRecord(z.enum(VOICE_STATES), z.number()).nullable().describe('Of all that the filter names, in whatever state. Null behind the first page: it is counted once.') });
 export const PlacedShape = z.object({ voiceCallId: z.string(), state: z.enum(VOICE_STATES), url: z.string() });
 
 /** For whom a machine acts; a person is who signed in. */

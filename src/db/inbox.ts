@@ -1,4 +1,5 @@
 import { sql } from 'kysely';
+import { AftercallError } from '../domain/errors.ts';
 import { type Database, json, storable } from './database.ts';
 import { asInstallation } from './scope.ts';
 
@@ -28,10 +29,14 @@ type NewEvent = Omit<InboxEvent, 'attempts'>;
 /** Statements under way at once, and events that one takes along. */
 const WRITERS = 2;
 const MOST_TOGETHER = 100;
+/** Events in memory that wait for a statement: some 10 MB. More only come while the database hangs, and whoever sends them sends them again. */
+const MOST_WAITING = 5_000;
 
 /**
  * Keeps single events, those that come while others are being written all by the next statement: when hundreds come
  * in a second, whoever waits for one of them waits for two commits at most, and not for a connection.
+ *
+ * @throws DATABASE_UNAVAILABLE when so many wait that the database must be hanging: memory is not its stand-in
  */
 const createReceiver = (db: Database) => {
   const keyOf = ({ project, source, eventId }: EventKey): string => JSON.stringify([project, source, eventId]);
@@ -70,6 +75,7 @@ const createReceiver = (db: Database) => {
 
   return (event: NewEvent): Promise<boolean> =>
     new Promise((resolve) => {
+      if (waiting.length >= MOST_WAITING) throw new AftercallError('DATABASE_UNAVAILABLE', `Writing the event down failed: ${waiting.length} others wait for the database.`, { advice: 'Send it again later. Look whether the database answers.', outcome: 'refused' });
       waiting.push({ event, settle: resolve });
       void pump();
     });

@@ -101,8 +101,14 @@ const isSettled = ({ state, settledAtMs }: ObservedVoiceCall): boolean => settle
 const sightOf = ({ by, atMs, call }: Observation, diallingAtMs: number | undefined): ProviderCall => {
   const status = by === 'call_started' ? higher(call.status, 'ongoing') : (by === 'call_ended' || by === 'call_analyzed') && !isOver(call.status) ? 'ended' : call.status;
   const seen: ProviderCall = { ...call, status };
+  // We may have hung up while it still rang: this start is the dial's. Whoever has seen it under way brings the other.
+  if (isOver(status) && call.disconnectionReason === STOPPED && !((call.durationMs ?? 0) > 0)) delete seen.startedAtMs;
+  // The same of a call that nobody has answered yet.
+  if (status === 'registered') delete seen.startedAtMs;
   // Under way, and nobody said since when.
   if (status === 'ongoing' && seen.startedAtMs === undefined) seen.startedAtMs = atMs;
+  // Of a call that goes on, an analysis is a field that stands empty.
+  if (!isOver(status)) delete seen.analysis;
   if (by === 'call_analyzed') seen.analysis ??= {};
   const endedAtMs = seen.endedAtMs ?? seen.startedAtMs ?? diallingAtMs;
   if (by === 'lookup' && isOver(status) && endedAtMs !== undefined && atMs - endedAtMs >= ANALYSIS_DEADLINE_MS) seen.analysis ??= {};
@@ -153,12 +159,14 @@ const byKey = ([one]: [string, unknown], [other]: [string, unknown]): number => 
 
 /** Somebody, or a machine, has picked up. */
 const ANSWERED: readonly string[] = ['user_hangup', 'agent_hangup', 'call_transfer', 'voicemail_reached', 'ivr_reached', 'inactivity', 'max_duration_reached', 'transfer_bridged', 'transfer_cancelled', 'call_take_over'];
+/** We have hung up, perhaps while it still rang. */
+const STOPPED = 'manual_stopped';
 /** Nobody was ever reached. Beside these, all that begins with `dial_`, `telephony_` or `sip_`. */
 const NEVER_CONNECTED: readonly string[] = ['invalid_destination', 'concurrency_limit_reached', 'no_concurrency_fallback', 'no_valid_payment', 'marked_as_spam', 'user_declined', 'registered_call_timeout', 'error_user_not_joined'];
 const NEVER_CONNECTED_KINDS = /^(dial|telephony|sip)_/;
 
 const readingOf = (call: ProviderCall): { over: boolean; connected: boolean; outcome: VoiceOutcome | null } => {
-  const over = isOver(call.status) || call.analysis !== undefined;
+  const over = isOver(call.status);
   const connected = wasConnected(call);
   if (!over) return { over, connected, outcome: null };
   if (connected) return { over, connected, outcome: call.analysis?.voicemail === true || call.disconnectionReason === 'voicemail_reached' ? 'voicemail' : 'connected' };
@@ -166,10 +174,10 @@ const readingOf = (call: ProviderCall): { over: boolean; connected: boolean; out
 };
 
 /** Whether anybody, or anybody's voicemail, has picked up, as far as is known. */
-export const wasConnected = ({ status, disconnectionReason: reason, startedAtMs }: ProviderCall): boolean => {
+export const wasConnected = ({ status, disconnectionReason: reason, startedAtMs, durationMs }: ProviderCall): boolean => {
   // Calls that never connected may carry start times all the same: the reason comes first.
   if (reason !== undefined && (NEVER_CONNECTED.includes(reason) || NEVER_CONNECTED_KINDS.test(reason))) return false;
   if (status === 'registered' || status === 'not_connected') return false;
   if (reason !== undefined && ANSWERED.includes(reason)) return true;
-  return startedAtMs !== undefined;
+  return startedAtMs !== undefined || (reason === STOPPED && (durationMs ?? 0) > 0);
 };

@@ -7,7 +7,7 @@ import { problemHandler } from '../../src/api/problems.ts';
 import { retellWebhookRouter } from '../../src/api/retell-webhook.ts';
 import { loadConfig } from '../../src/config.ts';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
-import { createInbox } from '../../src/db/inbox.ts';
+import { createInbox, type Inbox } from '../../src/db/inbox.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { complete } from '../support/config.ts';
 
@@ -15,6 +15,7 @@ const KEY = 'key_5f0c9a1e3b7d42688f1a';
 const OTHER_KEY = 'key_77777777777777777777';
 
 let db: Database;
+let inbox: Inbox;
 let api: RunningApi;
 let counts: Record<string, number>;
 let kicks: number;
@@ -22,12 +23,13 @@ let kicks: number;
 beforeAll(async () => {
   db = await openDatabase('pglite:');
   await migrate(db);
+  inbox = createInbox(db);
   const app = express();
   const keys: Record<string, string> = { default: KEY, acme: OTHER_KEY };
   app.use(
     retellWebhookRouter({
       keyOf: async (project = 'default') => (keys[project] === undefined ? undefined : { project, key: keys[project] }),
-      inbox: createInbox(db),
+      inbox,
       kick: () => void (kicks += 1),
       count: (outcome) => void (counts[outcome] = (counts[outcome] ?? 0) + 1),
     }),
@@ -252,3 +254,25 @@ describe('an event', () => {
     expect((await post(event('call_ended'), { headers: { 'content-encoding': 'gzip' } })).status).toBe(415);
   });
 });
+
+it('is not taken, and is to be sent again, while the database hangs and thousands wait for it already', async () => {
+  const { promise: hanging, resolve: goOn } = Promise.withResolvers<void>();
+  const { promise: hangs, resolve: hangsNow } = Promise.withResolvers<void>();
+  // It is the only connection.
+  const held = db.transaction().execute(async (tx) => {
+    await tx.selectFrom('inbox').select('event_id').execute();
+    hangsNow();
+    await hanging;
+  });
+  await hangs;
+  // Two are being written, as nobody waited when they came.
+  const kept = Array.from({ length: 5_002 }, (_, index) => inbox.receive({ project: 'default', source: 'retell', eventId: `waits-${index}`, type: 'call_started', body: {} }));
+  const refused = await post(event('call_started'));
+  goOn();
+  await held;
+  expect([refused.status, refused.headers.get('retry-after'), counts, kicks]).toEqual([503, '5', {}, 0]);
+  expect((await Promise.all(kept)).every(Boolean)).toBe(true);
+  // Once those are written there is room again.
+  expect((await post(event('call_started'))).status).toBe(204);
+  expect(await rows()).toHaveLength(5_003);
+}, 120_000);

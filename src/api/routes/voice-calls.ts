@@ -61,7 +61,7 @@ export const voiceCallRoutes = (route: RouteTable, { config, log, adaptersOf, pr
     },
   );
 
-  route.get(ALL, { access: 'project_viewer', summary: 'Outbound calls, newest first, with how many there are in each state', tag: TAG, params: ProjectParams, query: VoiceCallListQuery, returns: VoiceCallListShape }, async ({ params: { project }, query: { limit, cursor, state, outcome, batch, number, requestedFrom, requestedTo } }) => {
+  route.get(ALL, { access: 'project_viewer', summary: 'Outbound calls, newest first; the first page with how many there are in each state', tag: TAG, params: ProjectParams, query: VoiceCallListQuery, returns: VoiceCallListShape }, async ({ params: { project }, query: { limit, cursor, state, outcome, batch, number, requestedFrom, requestedTo } }) => {
     await projects.settings(project);
     const filter = {
       ...(state ? { states: [state] } : {}),
@@ -71,7 +71,7 @@ export const voiceCallRoutes = (route: RouteTable, { config, log, adaptersOf, pr
       ...(requestedFrom ? { requestedFrom: new Date(requestedFrom) } : {}),
       ...(requestedTo ? { requestedTo: new Date(requestedTo) } : {}),
     };
-    const [rows, countByState] = await Promise.all([voiceCalls.list(project, filter, { limit: limit + 1, ...(cursor ? { after: fromCursor(cursor) } : {}) }), voiceCalls.countByState(project, filter)]);
+    const [rows, countByState] = await Promise.all([voiceCalls.list(project, filter, { limit: limit + 1, ...(cursor ? { after: fromCursor(cursor) } : {}) }), cursor ? null : voiceCalls.countByState(project, filter)]);
     const page = rows.slice(0, limit);
     const last = page.at(-1);
     return { voiceCalls: page.map(viewOf), next: rows.length > limit && last ? toCursor({ startedAt: last.requestedAt, id: last.voiceCallId }) : null, countByState };
