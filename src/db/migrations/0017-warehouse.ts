@@ -117,6 +117,8 @@ const BEFORE = [
   `insert into warehouse_changes (project, kind, unit, dt) select project, 'call', call_id, ${day('started_at')} from calls order by started_at`,
   `insert into warehouse_changes (project, kind, unit, dt) select project, 'cost', key, day from costs order by day`,
   `insert into warehouse_changes (project, kind, unit, dt) select project, 'effect', key, ${day('planned_at')} from effects order by planned_at`,
+  `insert into warehouse_changes (project, kind, unit, dt) select project, 'voice', id, ${day('coalesce(started_at, requested_at)')} from voice_calls order by requested_at`,
+  `insert into warehouse_changes (project, kind, unit, dt) select project, 'tracking', id, ${day('occurred_at')} from tracking_events order by seq`,
 ];
 
 export const up = async (db: Kysely<unknown>): Promise<void> => {
