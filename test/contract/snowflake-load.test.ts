@@ -6,7 +6,10 @@ import type { TableLoader } from '../../src/adapters/warehouse/table-loader.ts';
 import { type CallFacts, callUnits, type UnitRows } from '../../src/domain/warehouse-rows.ts';
 import { WAREHOUSE_TABLES } from '../../src/domain/warehouse-tables.ts';
 import type { QueryValue } from '../../src/adapters/warehouse/engine.ts';
+import { requestsOf } from '../support/salesforce.ts';
+import { addFaults } from '../support/sandbox.ts';
 import { startTestSnowflake, type TestSnowflake } from '../support/snowflake.ts';
+import { until } from '../support/tracking.ts';
 
 let snowflake: TestSnowflake;
 let client: SnowflakeClient;
@@ -73,5 +76,19 @@ describe('rows merged into Snowflake', () => {
     expect(await loaded()).toEqual([['default', 'b', 'completed', 10], ['other', 'a', 'completed', 10]]);
     await loader.dropBefore('default', 15, signal());
     expect(await loaded()).toEqual([['other', 'a', 'completed', 10]]);
+  }, 120_000);
+
+  it.each(['load', 'dropBefore'] as const)('are brought in order by the next attempt when one was cancelled in Snowflake (%s)', async (what) => {
+    await load(20, call('c'));
+    const attempt = (stop: AbortSignal): Promise<unknown> => (what === 'load' ? loader.load('default', { loadId: 21, readAt: new Date(DAY), units: call('c').map(gone) }, stop) : loader.dropBefore('default', 21, stop));
+    await addFaults(snowflake, { route: 'POST /api/v2/statements', effect: { kind: 'hold', forMs: 60_000 } });
+    const given = new AbortController();
+    const before = (await requestsOf(snowflake)).length;
+    const first = expect(attempt(given.signal)).rejects.toThrow();
+    await until('the statement runs', async () => (await requestsOf(snowflake)).slice(before).some(({ method, path }) => method === 'GET' && path.startsWith('/api/')));
+    given.abort();
+    await first;
+    await attempt(signal());
+    expect((await loaded()).filter(([project]) => project === 'default')).toEqual([]);
   }, 120_000);
 });

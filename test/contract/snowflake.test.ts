@@ -1,6 +1,6 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
-import { createSnowflakeClient, requestIdOf, type SnowflakeClient } from '../../src/adapters/warehouse/snowflake/client.ts';
+import { createSnowflakeClient, type SnowflakeClient } from '../../src/adapters/warehouse/snowflake/client.ts';
 import { decodeCell } from '../../src/adapters/warehouse/snowflake/cells.ts';
 import { createSnowflakeTokens } from '../../src/adapters/warehouse/snowflake/token.ts';
 import { addFaults, clearFaults, ledgerOf } from '../support/sandbox.ts';
@@ -80,12 +80,6 @@ describe('the Snowflake client', () => {
     // Also by a later attempt, or another process.
     await createSnowflakeClient(snowflake.config).execute('INSERT INTO counted (n) SELECT ?', [7], { ...patient(), requestId });
     expect((await run('SELECT COUNT(*) AS n FROM counted')).rows).toEqual([[1]]);
-  });
-
-  it('makes the same request ID of the same work, and another of other work', () => {
-    expect(requestIdOf('default', 'calls', '17')).toBe(requestIdOf('default', 'calls', '17'));
-    expect(requestIdOf('default', 'calls', '17')).toMatch(/^[\da-f]{8}-[\da-f]{4}-8[\da-f]{3}-a[\da-f]{3}-[\da-f]{12}$/);
-    expect(requestIdOf('default', 'calls1', '7')).not.toBe(requestIdOf('default', 'calls', '17'));
   });
 
   it('signs in anew when its token is refused, once', async () => {

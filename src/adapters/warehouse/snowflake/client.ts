@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { z } from 'zod';
 import { type SnowflakeConfig, snowflakeUrl } from '../../../config.ts';
@@ -53,12 +53,6 @@ const LOOK_MS = { first: 150, most: 3_000, growth: 1.5 };
 /** To tell Snowflake that nobody waits any more. */
 const CANCEL_MS = 5_000;
 
-/** A request ID that is the same for the same piece of work, whichever attempt or process asks: a UUID of the given parts. */
-export const requestIdOf = (...parts: readonly string[]): string => {
-  const hash = createHash('sha256').update(JSON.stringify(parts)).digest('hex');
-  // Version 8: made from what the maker likes (RFC 9562, 5.8).
-  return `${hash.slice(0, 8)}-${hash.slice(8, 12)}-8${hash.slice(13, 16)}-a${hash.slice(17, 20)}-${hash.slice(20, 32)}`;
-};
 export const freshRequestId = (): string => randomUUID();
 
 /**

@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto';
 import { fileRows, type UnitRows } from '../../../domain/warehouse-rows.ts';
 import { type Column, COLUMNS, type ColumnType, fileColumns, WAREHOUSE_TABLES, type WarehouseRow, type WarehouseTable } from '../../../domain/warehouse-tables.ts';
 import type { TableLoader } from '../table-loader.ts';
-import { requestIdOf, type SnowflakeClient } from './client.ts';
+import { freshRequestId, type SnowflakeClient } from './client.ts';
 
 /** Rows travel as one text of JSON, which may have 16 MB; smaller statements hold the table's lock for less long. */
 const MOST_BYTES = 2_000_000;
@@ -80,13 +79,13 @@ const chunks = <T>(items: readonly T[]): Chunk<T>[] => {
 /**
  * Loads rows into Snowflake's tables, by MERGE in batches.
  *
- * Every statement has a request ID made of what it does, so that an attempt that repeats it is answered with what the
- * first one did. Rows are merged before older ones are removed: nobody sees a call without its answers.
+ * Every statement may be run again: rows replace themselves, and what is removed is gone. So each attempt asks under
+ * request IDs of its own: under that of one that failed or was cancelled, Snowflake answers with the failure for ever.
+ * Rows are merged before older ones are removed: nobody sees a call without its answers.
  */
 export const createSnowflakeLoader = (client: SnowflakeClient): TableLoader => {
-  const execute = async (project: string, loadId: number, sql: string, bindings: (string | number)[], signal: AbortSignal): Promise<void> => {
-    const content = createHash('sha256').update(JSON.stringify([sql, bindings])).digest('hex');
-    await client.execute(sql, bindings, { requestId: requestIdOf('warehouse', project, String(loadId), content), signal });
+  const execute = async (sql: string, bindings: (string | number)[], signal: AbortSignal): Promise<void> => {
+    await client.execute(sql, bindings, { requestId: freshRequestId(), signal });
   };
 
   return {
@@ -95,16 +94,16 @@ export const createSnowflakeLoader = (client: SnowflakeClient): TableLoader => {
       for (const [table, own] of Map.groupBy(units, (unit) => unit.table)) {
         const rows: WarehouseRow[] = own.flatMap((unit: UnitRows) => (unit.rows.length === 0 ? [] : fileRows(unit, { project, loadId, readAt }).map((row) => ({ ...row, dt: unit.dt }))));
         for (const { text, items } of chunks(rows)) {
-          await execute(project, loadId, mergeSql(table), [text], signal);
+          await execute(mergeSql(table), [text], signal);
           loaded += items.length;
         }
-        for (const { text } of chunks([...new Set(own.map(({ unitId }) => unitId))])) await execute(project, loadId, pruneSql(table), [project, loadId, text], signal);
+        for (const { text } of chunks([...new Set(own.map(({ unitId }) => unitId))])) await execute(pruneSql(table), [project, loadId, text], signal);
       }
       return loaded;
     },
 
     async dropBefore(project, loadId, signal) {
-      for (const table of WAREHOUSE_TABLES) await execute(project, loadId, dropBeforeSql(table), [project, loadId], signal);
+      for (const table of WAREHOUSE_TABLES) await execute(dropBeforeSql(table), [project, loadId], signal);
     },
   };
 };
