@@ -2,6 +2,7 @@ import type { AdaptersOf } from '../adapters/connectors/of-project.ts';
 import type { Intake } from '../client/intake.ts';
 import type { VoiceCalls } from '../db/voice-calls.ts';
 import type { CallDetails } from '../domain/call.ts';
+import { isAftercallError } from '../domain/errors.ts';
 import type { Pace } from '../domain/messages.ts';
 import type { ProviderCall, VoiceCallKey } from '../domain/voice.ts';
 
@@ -29,9 +30,19 @@ export type HandedOver =
  * recording, the words and the cost are copied by the first step of the call, at once: the provider's links expire.
  */
 export const createVoiceHandOver = ({ intake, voiceCalls, adaptersOf }: Dependencies) => {
-  /** As the provider tells it now; as it was observed where the provider has deleted it meanwhile. */
+  /** Where asking again is of no use, as with a key that was replaced, it is not known better than it was observed: the call's own first step asks too, and waits for a person. */
+  const ask = async (project: string, callId: string, signal: AbortSignal): Promise<CallDetails | undefined> => {
+    try {
+      return await (await adaptersOf(project)).sources.get(VOICE_SOURCE).findCall?.(callId, signal);
+    } catch (error) {
+      if (isAftercallError(error) && !error.retryable) return undefined;
+      throw error;
+    }
+  };
+
+  /** As the provider tells it now; as it was observed where the provider has deleted it meanwhile, or does not let us ask. */
   const detailsOf = async (project: string, call: ProviderCall, signal: AbortSignal): Promise<CallDetails> => {
-    const told = await (await adaptersOf(project)).sources.get(VOICE_SOURCE).findCall?.(call.providerCallId, signal);
+    const told = await ask(project, call.providerCallId, signal);
     // Who hands it over knows that it is over, and has waited for its analysis as long as it wants to.
     return { ...(told ?? asObserved(call)), status: 'completed' };
   };

@@ -198,9 +198,9 @@ describe('an outbound call whose hand-over failed for good', () => {
   it('is handed over by a person, once what stood in its way is mended', async () => {
     const { voiceCallId, providerCallId } = await leftBehind();
     expect((await ask(voiceCallId)).body).toMatchObject({ state: 'completed', callId: null, actions: ['hand_over'] });
-    await addFaults(retell, { route: 'GET /v2/get-call/*', effect: { kind: 'respond', status: 401 } });
+    await addFaults(retell, { route: 'GET /v2/get-call/*', times: 1_000, effect: { kind: 'respond', status: 503 } });
     const refused = await ask(voiceCallId, '/hand-over');
-    expect([refused.status, refused.body['detail']]).toEqual([409, expect.stringContaining('Its recording was not taken over: ')]);
+    expect([refused.status, refused.body['detail']]).toEqual([503, expect.stringContaining('Its recording was not taken over: ')]);
     expect(await system.wiring.calls.find(system.key(providerCallId))).toBeUndefined();
 
     await clearFaults(retell);
@@ -217,6 +217,23 @@ describe('an outbound call whose hand-over failed for good', () => {
     await system.wiring.voiceCallsClient.sweep();
     await until('it is handed over', async () => (await system.wiring.voiceCalls.get(project, voiceCallId)).callId ?? undefined);
     expect(await processed(providerCallId)).toMatchObject({ state: 'completed', result: 'processed' });
+  });
+});
+
+describe('a call whose provider does not let us ask for a while', () => {
+  it('is handed over as it was observed, and waits at its own first step for somebody', async () => {
+    const startedAtMs = Date.now() - 600_000;
+    const [call] = (await retell.control('calls', { startedAtMs, dialogue: 'good-lead', from: '+15550152' })) as [{ call_id: string }];
+    const key = system.key(call.call_id);
+    await addFaults(retell, { route: 'GET /v2/get-call/*', times: 1_000, effect: { kind: 'respond', status: 401, body: { status: 'error', message: 'Unauthorized' } } });
+    const observed = { providerCallId: call.call_id, status: 'ended' as const, direction: 'inbound' as const, startedAtMs, endedAtMs: startedAtMs + 60_000, durationMs: 60_000, fromNumber: '+15550152' };
+    const handedOver = await system.wiring.voiceHandOver.takeInUnplaced(PROJECT, observed, { pace: paceOf(system.config), signal: AbortSignal.timeout(30_000) });
+    expect(handedOver).toEqual({ handedOver: true, callId: call.call_id });
+    await system.until(call.call_id, 'needs_attention');
+    expect((await system.wiring.calls.get(key)).details).toMatchObject({ status: 'completed', startedAtMs, originPhone: '+15550152', durationMs: 60_000 });
+    await clearFaults(retell);
+    await system.wiring.callsClient.retry(key, { by: 'a test' }, 'retry-after-the-key');
+    expect(await processed(call.call_id)).toMatchObject({ state: 'completed', result: 'processed' });
   });
 });
 
