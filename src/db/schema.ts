@@ -959,6 +959,8 @@ export interface WarehouseSinksTable {
   sink: WarehouseSink;
   last_load: Generated<number>;
   loads: Generated<number>;
+  /** Grows with whatever may change what a query finds: a load, and files that are removed. */
+  edition: Generated<number>;
   rows: Generated<number>;
   loaded_at: NullableTimestamp;
   /** Who loads or compacts now, and until when if nothing more is heard. */

@@ -86,9 +86,18 @@ export const createWarehouseFiles = (db: Database) => ({
     return rows.map(({ key }) => key);
   },
 
-  /** Forgets files that are removed. */
+  /**
+   * Forgets files that are removed.
+   *
+   * What was asked before may have been answered with their rows: after building anew, those hold what the database does
+   * not have, until they go.
+   */
   async forget(project: string, keys: readonly string[]): Promise<void> {
-    await sql`delete from warehouse_files where project = ${project} and key = any(${sql.val([...keys])}::text[])`.execute(db);
+    if (keys.length === 0) return;
+    await db.transaction().execute(async (tx) => {
+      await sql`update warehouse_sinks set edition = edition + 1 where project = ${project} and sink = 'files'`.execute(tx);
+      await sql`delete from warehouse_files where project = ${project} and key = any(${sql.val([...keys])}::text[])`.execute(tx);
+    });
   },
 
   async totals(project: string): Promise<{ totals: FileTotals[]; superseded: number }> {

@@ -167,7 +167,7 @@ export const createWarehouseBooks = (db: Database) => {
             select distinct project, ${passOn}, kind, unit, dt from warehouse_changes where project = ${project} and sink = ${sink} and load_id = ${loadId}`.execute(tx);
         }
         await tx.deleteFrom('warehouse_changes').where('project', '=', project).where('sink', '=', sink).where('load_id', '=', loadId).execute();
-        await sql`update warehouse_sinks set loads = loads + 1, rows = rows + ${rows}, loaded_at = now(), error = null, failed_at = null where project = ${project} and sink = ${sink}`.execute(tx);
+        await sql`update warehouse_sinks set loads = loads + 1, edition = edition + 1, rows = rows + ${rows}, loaded_at = now(), error = null, failed_at = null where project = ${project} and sink = ${sink}`.execute(tx);
         const { rows: built } = await sql`update warehouse_sinks set floor_load = rebuild_load, rebuild_load = null, rebuild_until = null
           where project = ${project} and sink = ${sink} and rebuild_until is not null
             and not exists (select from warehouse_changes where project = ${project} and sink = ${sink} and id <= rebuild_until) returning 1`.execute(tx);
@@ -209,9 +209,9 @@ export const createWarehouseBooks = (db: Database) => {
     },
 
     /** How far loads have come, whatever waits: by the sink's own row, as each question to the warehouse asks this. */
-    async watermark(project: string, sink: WarehouseSink): Promise<{ asOf: Date | null; loads: number }> {
-      const row = await db.selectFrom('warehouse_sinks').select(['loaded_at', 'loads']).where('project', '=', project).where('sink', '=', sink).executeTakeFirst();
-      return { asOf: row?.loaded_at ?? null, loads: Number(row?.loads ?? 0) };
+    async watermark(project: string, sink: WarehouseSink): Promise<{ asOf: Date | null; edition: number }> {
+      const row = await db.selectFrom('warehouse_sinks').select(['loaded_at', 'edition']).where('project', '=', project).where('sink', '=', sink).executeTakeFirst();
+      return { asOf: row?.loaded_at ?? null, edition: Number(row?.edition ?? 0) };
     },
 
     async status(project: string): Promise<SinkStatus[]> {

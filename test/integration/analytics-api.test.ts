@@ -41,7 +41,7 @@ beforeAll(async () => {
   engines = await startEngines();
   await engines.load('default', buildFixture('default', 60).rows);
   engine = engines.engines.duckdb;
-  watermark = { asOf: new Date('2026-11-12T00:00:00.000Z'), loads: 1 };
+  watermark = { asOf: new Date('2026-11-12T00:00:00.000Z'), edition: 1 };
   api = await serve(engine, 30_000);
 }, 120_000);
 beforeEach(() => clearFaults(engines.snowflake));
@@ -106,7 +106,7 @@ describe('the analytics API', () => {
     expect((await get(`/score?${PERIOD}`, { headers: { 'if-none-match': `"other", W/${etag}` } })).status).toBe(304);
     expect((await get(`/score?${PERIOD}&format=csv`, { headers: { 'if-none-match': etag } })).status).toBe(200);
     expect((await get(`/score?${PERIOD}&agent=Mina`, { headers: { 'if-none-match': etag } })).status).toBe(200);
-    watermark = { asOf: new Date('2026-11-12T01:00:00.000Z'), loads: 2 };
+    watermark = { asOf: new Date('2026-11-12T01:00:00.000Z'), edition: 2 };
     const anew = await get(`/score?${PERIOD}`, { headers: { 'if-none-match': etag } });
     expect([anew.status, (await json(anew)).asOf]).toEqual([200, '2026-11-12T01:00:00.000Z']);
   });
@@ -141,7 +141,7 @@ describe('the analytics API', () => {
 
   it('is empty before the first load, without asking an engine that has no tables yet', async () => {
     const before = watermark;
-    watermark = { asOf: null, loads: 0 };
+    watermark = { asOf: null, edition: 0 };
     try {
       expect(await json(get(`/volume?${PERIOD}`))).toMatchObject({ asOf: null, rows: [], truncated: false });
     } finally {
@@ -202,7 +202,7 @@ describe('the analytics API over a warehouse that takes its time', () => {
 
 describe('questions at once', () => {
   const question = (agent: string): Question => ({ name: 'volume', span: { fromMs: 0, toMs: 86_400_000 }, timeZone: 'UTC', groupBy: [], filters: { agent: [agent] }, limit: 10 });
-  const now = { asOf: new Date(0), loads: 1 };
+  const now = { asOf: new Date(0), edition: 1 };
   /** An engine whose queries are answered when the test says so. */
   const held = (dialect: QueryEngine['dialect'] = 'snowflake') => {
     const open: (() => void)[] = [];

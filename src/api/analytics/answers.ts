@@ -22,8 +22,8 @@ export interface Question {
 export interface Watermark {
   /** When they were last loaded; null: never. */
   asOf: Date | null;
-  /** Another one, other rows. */
-  loads: number;
+  /** Another one, other rows: grows with each load, and when files with rows that do not count any more are removed. */
+  edition: number;
 }
 
 export interface Answer {
@@ -48,7 +48,7 @@ const EVERY_PROJECT = '*';
 /** Answers that are kept, over all projects, and the cells that they may have together. */
 const MOST_ANSWERS = 200;
 const MOST_CELLS = 1_000_000;
-/** A watermark tells of loads; that rows were removed from files by hand, it does not. */
+/** A watermark tells of what the loader does; that rows were removed from files by hand, it does not. */
 const KEPT_MS = 5 * 60_000;
 
 interface Flight {
@@ -122,7 +122,7 @@ export const createAnswers = ({ engine, watermarkOf, timeoutMs }: AnswersOptions
     watermarkOf,
 
     /** What tells an answer from any other: the question, and what was loaded when it was asked. */
-    keyOf: (project: string, question: Question, { asOf, loads }: Watermark): string => createHash('sha256').update(JSON.stringify([project, engine.dialect, question, asOf, loads])).digest('base64url').slice(0, 32),
+    keyOf: (project: string, question: Question, { asOf, edition }: Watermark): string => createHash('sha256').update(JSON.stringify([project, engine.dialect, question, asOf, edition])).digest('base64url').slice(0, 32),
 
     /** @param signal of whoever asks @throws AftercallError as the engine does; HttpProblem 429 when too many ask */
     async answer(project: string, question: Question, watermark: Watermark, signal: AbortSignal): Promise<Answer> {

@@ -23,6 +23,7 @@ const TABLES = [
     sink text not null,
     last_load bigint not null default 0,
     loads bigint not null default 0,
+    edition bigint not null default 0,
     rows bigint not null default 0,
     loaded_at timestamptz,
     lease text,
