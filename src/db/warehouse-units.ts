@@ -49,7 +49,8 @@ export const readUnits = async (db: Reader, project: string, changed: readonly C
     ...(await readVoice(db, project, 'id', unitsOf('voice'))).map(voiceUnit),
     ...(await readCosts(db, project, unitsOf('cost'))).map(costUnit),
     ...(await readEffects(db, project, unitsOf('effect'))),
-    ...(await readTracking(db, project, unitsOf('tracking'))),
+    // What was told of a voice call says of it when it was and which call it became, which may be known only later.
+    ...(await readTracking(db, project, { ids: unitsOf('tracking'), subjects: unitsOf('voice') })),
   ];
   const there = new Set(found.map(({ table, unitId, dt }) => JSON.stringify([table, unitId, dt])));
   for (const { kind, unit, days } of changed) {
@@ -146,9 +147,10 @@ const readEffects = async (db: Reader, project: string, keys: readonly string[])
   return rows.map((row) => effectUnit({ effectKey: row.key, callId: row.call_id, version: row.version, effect: row.effect, target: row.target, class: row.class, state: row.state, receipt: row.receipt, plannedAt: row.planned_at, doneAt: row.done_at }));
 };
 
-const readTracking = async (db: Reader, project: string, ids: readonly string[]): Promise<UnitRows[]> => {
-  if (ids.length === 0) return [];
-  const rows = await db.selectFrom('tracking_events').select(['id', 'name', 'subject', 'state', 'occurred_at', 'delivered_at']).where('project', '=', project).where(sql<boolean>`id = ${list(ids)}`).execute();
+/** Events by their own IDs, and all of voice calls. */
+const readTracking = async (db: Reader, project: string, { ids, subjects }: { ids: readonly string[]; subjects: readonly string[] }): Promise<UnitRows[]> => {
+  if (ids.length === 0 && subjects.length === 0) return [];
+  const rows = await db.selectFrom('tracking_events').select(['id', 'name', 'subject', 'state', 'occurred_at', 'delivered_at']).where('project', '=', project).where(sql<boolean>`(id = ${list(ids)} or subject = ${list(subjects)})`).execute();
   const voices = new Map((await readVoice(db, project, 'id', rows.map(({ subject }) => subject))).map((voice) => [voice.voiceCallId, voice]));
   return rows.map((row) => trackingUnit({ id: row.id, name: row.name, subject: row.subject, state: row.state, occurredAt: row.occurred_at, deliveredAt: row.delivered_at, voice: voices.get(row.subject) }));
 };
