@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { AnalyticsQuery } from '../../domain/analytics/query.ts';
 import { type FilterName, type Filters, groupOf, type GroupName } from '../../domain/analytics/groups.ts';
 import { addDays, dayIn, type Span, startOf } from '../../domain/analytics/zone.ts';
-import { isTimeZone, readTime } from '../../domain/local-time.ts';
+import { isDayName, isTimeZone, readTime } from '../../domain/local-time.ts';
 import { HttpProblem } from '../problems.ts';
 
 const MOST_DAYS = 366;
@@ -51,7 +51,7 @@ const groupsIn = (text: string | undefined, { groups, defaultGroups }: Analytics
 
 const pointIn = (path: 'from' | 'to', text: string, timeZone: string): number => {
   if (DAY.test(text)) {
-    if (new Date(Date.parse(text)).toISOString?.().slice(0, 10) !== text) throw invalid(path, 'is no day that there is');
+    if (!isDayName(text)) throw invalid(path, 'is no day that there is');
     return startOf(text, timeZone);
   }
   const time = readTime(text, timeZone);
