@@ -19,7 +19,7 @@ const meaningOf = (status: number, code: string | undefined): { code: ErrorCode;
   if (status === 408) return { code: 'UPSTREAM_TIMEOUT', advice: 'Ask for less at once, or give Snowflake a larger warehouse.' };
   if (code === TOO_MANY_WAITERS) return { code: 'CONFLICT', advice: 'Other statements hold the table. It is tried again.' };
   if (code === CANCELLED) return { code: 'UPSTREAM_UNAVAILABLE', advice: 'Somebody cancelled the statement in Snowflake. It is tried again.' };
-  if (code === NO_SUCH_OBJECT) return { code: 'UPSTREAM_REJECTED', advice: 'Check SNOWFLAKE_DATABASE, SNOWFLAKE_SCHEMA and what SNOWFLAKE_ROLE may use. The tables are made by the first load.' };
+  if (code === NO_SUCH_OBJECT) return { code: 'UPSTREAM_REJECTED', advice: 'Check SNOWFLAKE_DATABASE, SNOWFLAKE_SCHEMA and what SNOWFLAKE_ROLE may use. The tables have to be there before the first load: run docs/warehouse-snowflake.sql once.' };
   if (status === 422) return { code: 'UPSTREAM_REJECTED', advice: 'Look the statement up in Snowflake; trying again will not help.' };
   if (status >= 500) return { code: 'UPSTREAM_UNAVAILABLE', advice: 'It is tried again. If it goes on, check the status of Snowflake.' };
   return { code: 'UPSTREAM_REJECTED', advice: 'Snowflake does not accept this request; trying again will not help.' };
