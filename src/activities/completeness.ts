@@ -121,8 +121,14 @@ export const createCompletenessActivities = ({ adaptersOf, calls, completeness, 
   /** Why a source does not have calls any more that it once told us of. */
   const whyGone = async (key: DayKey, source: CallSource, { fromMs, toMs }: OpenedDay): Promise<{ verdict: GapReason; detail?: string }> => {
     if (await completeness.anyListed(key)) return { verdict: 'deleted_there' };
-    const before = await source.listCalls({ fromMs: fromMs - WEEK_MS, toMs: fromMs, signal: signal() });
-    if (before.calls.length > 0) return { verdict: 'deleted_there' };
+    // A page without calls is not the last one: it may hold what is no call, or be an hour in which there was none.
+    let cursor: CallCursor | undefined;
+    for (let pages = 0; pages < MOST_PAGES; pages += 1) {
+      const before = await source.listCalls({ fromMs: fromMs - WEEK_MS, toMs: fromMs, ...(cursor ? { cursor } : {}), signal: signal() });
+      if (before.calls.length > 0) return { verdict: 'deleted_there' };
+      cursor = before.next;
+      if (!cursor) break;
+    }
     if (toMs < Date.now() - WEEK_MS) return { verdict: 'past_source_retention' };
     return { verdict: 'unexplained', detail: 'The source lists no call at all of this day or of the week before. Is another account connected?' };
   };
