@@ -257,7 +257,7 @@ export const wire = async (config: Config, log: Log): Promise<Wiring> => {
       credentials,
       given,
       hooks: createHooks(db, keyRing),
-      inbox: createInbox(db),
+      inbox: createInbox(db, keyRing),
       adaptersOf,
       temporal,
       converter,

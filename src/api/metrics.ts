@@ -39,6 +39,17 @@ export const createMetrics = ({ calls, inbox, completeness, tracking }: { calls:
     },
   });
   new Gauge({
+    name: 'aftercall_webhook_parked',
+    help: 'Webhooks that have failed for a week: parked, or forgotten after a month.',
+    labelNames: ['project', 'source', 'state'],
+    registers: [registry],
+    async collect() {
+      const found = await inbox.parked();
+      this.reset();
+      for (const { project, source, state, events } of found) this.set({ project, source, state }, events);
+    },
+  });
+  new Gauge({
     name: 'aftercall_tracking_backlog',
     help: 'Tracking events that are not delivered: pending, or failed and waiting for somebody.',
     labelNames: ['project', 'state'],

@@ -38,7 +38,12 @@ export const startWebhookRelay = ({ inbox, deliveries, log }: Dependencies): Rel
   const failed = async ({ project, source }: Pick<InboxEvent, 'project' | 'source'>, events: InboxEvent[], error: unknown): Promise<void> => {
     const code = isAftercallError(error) ? { code: error.code } : {};
     log.warn({ project, source, eventIds: events.slice(0, 20).map(({ eventId }) => eventId), events: events.length, error: messageOf(error), ...code }, 'webhooks not delivered, will be tried again');
-    await inbox.failed(events, messageOf(error));
+    const parked = await inbox.failed(events, messageOf(error));
+    if (parked.length === 0) return;
+    log.error(
+      { project, source, eventIds: parked.slice(0, 20).map(({ eventId }) => eventId), events: parked.length, error: messageOf(error), ...code, advice: 'Mend what the error names. They are tried every 6 hours, at once when they are sent again, and given up 30 days after they came.' },
+      'webhooks have failed for a week and are parked',
+    );
   };
 
   const deliver = async (event: InboxEvent, delivery: Delivery | undefined): Promise<void> => {

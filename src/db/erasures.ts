@@ -70,8 +70,7 @@ export const createErasures = (db: Database) => {
 
     /** Uploads that wait to be taken in with a call. */
     async uploadsOf({ project, callId }: CallKey): Promise<string[]> {
-      const { rows } = await sql<{ key: string }>`select body #>> '{given,audio,key}' as key from inbox
-        where project = ${project} and body #>> '{given,details,callId}' = ${callId} and body #>> '{given,audio,key}' is not null`.execute(db);
+      const { rows } = await sql<{ key: string }>`select audio_key as key from inbox where project = ${project} and about = ${callId} and audio_key is not null`.execute(db);
       return rows.map(({ key }) => key);
     },
 
@@ -113,7 +112,7 @@ export const createErasures = (db: Database) => {
         await remove('run_tasks', sql`delete from run_tasks where call_id = ${callId} and split_part(run_id, '.', 1) = ${project}`.execute(tx));
         await remove('run_log', sql`delete from run_log where fields ->> 'callId' = ${callId} and split_part(run_id, '.', 1) = ${project}`.execute(tx));
         // One that came just now, with a recording that is not removed: its delivery drops both.
-        const cleared = sql`(body #>> '{given,audio,key}' is null or body #>> '{given,audio,key}' = any(${sql.val([...removedKeys])}::text[]))`;
+        const cleared = sql`(audio_key is null or audio_key = any(${sql.val([...removedKeys])}::text[]))`;
         await remove('inbox', sql`delete from inbox where project = ${project} and (about = ${callId} or about = any(${sql.val(atProvider)}::text[]) or position(${quoted} in body::text) > 0) and ${cleared}`.execute(tx));
         // Answers about the call, not whatever has such a name in it: the table is everybody's.
         await remove('idempotency_keys', sql`delete from idempotency_keys where response ->> 'callId' = ${callId} or response ->> 'voiceCallId' = any(${sql.val(voiceCalls)}::text[])`.execute(tx));

@@ -5,6 +5,7 @@ import { connectorContext } from './connectors.ts';
 import type { Database } from './database.ts';
 import { givenContext } from './given-calls.ts';
 import { hookContext } from './hooks.ts';
+import { inboxContext } from './inbox.ts';
 import { presetKeyContext } from './presets.ts';
 
 /** A column of secrets, and what each is sealed for. */
@@ -23,6 +24,7 @@ const PLACES: readonly Place[] = [
   { what: 'connectors', table: 'connectors', column: 'sealed', key: ['project', 'kind'], contextOf: ({ project, kind }) => connectorContext(project!, kind!) },
   { what: 'hooks', table: 'hooks', column: 'sealed', key: ['id'], contextOf: ({ id }) => hookContext(id!) },
   { what: 'addresses of recordings', table: 'given_calls', column: 'recording_url', key: ['project', 'call_id'], contextOf: ({ project, call_id: callId }) => givenContext({ project: project!, callId: callId! }) },
+  { what: 'calls that wait to be taken in', table: 'inbox', column: 'sealed', key: ['project', 'source', 'event_id'], contextOf: ({ project, source, event_id: eventId }) => inboxContext({ project: project!, source: source!, eventId: eventId! }) },
   ...KEYED_PARTS.map(
     (part): Place => ({
       what: `${part} keys of presets`,

@@ -628,7 +628,11 @@ export interface InboxTable {
   source: string;
   event_id: string;
   type: string;
+  /** Empty where there is `sealed`, and once it is delivered or forgotten. */
   body: Json<Record<string, unknown>>;
+  sealed: string | null;
+  /** Of an upload. */
+  audio_key: string | null;
   received_at: CreatedAt;
   attempts: Generated<number>;
   next_attempt_at: DefaultedTimestamp;
@@ -636,6 +640,10 @@ export interface InboxTable {
   error: string | null;
   /** The call that it brings, where it brings one. */
   about: string | null;
+  /** Since when it has failed for too long. */
+  parked_at: NullableTimestamp;
+  /** When it was given up, and what it said was dropped. */
+  forgotten_at: NullableTimestamp;
 }
 
 export interface IdempotencyKeysTable {

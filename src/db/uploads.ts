@@ -25,7 +25,7 @@ export const createUploads = (db: Database) => ({
   /** Whether a call has it, or waits with it to be taken in. */
   async isNamed({ project, key }: UploadKey): Promise<boolean> {
     const { rows } = await sql<{ named: boolean }>`select
-      exists (select from inbox where project = ${project} and source = 'upload' and body #>> '{given,audio,key}' = ${key})
+      exists (select from inbox where project = ${project} and audio_key = ${key} and forgotten_at is null)
       or exists (select from given_calls where project = ${project} and audio ->> 'key' = ${key}) as named`.execute(db);
     return rows[0]!.named;
   },

@@ -7,6 +7,7 @@ import { problemHandler } from '../../src/api/problems.ts';
 import { retellWebhookRouter } from '../../src/api/retell-webhook.ts';
 import { loadConfig } from '../../src/config.ts';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
+import { createKeyRing } from '../../src/crypto/key-ring.ts';
 import { createInbox, type Inbox } from '../../src/db/inbox.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { complete } from '../support/config.ts';
@@ -23,7 +24,7 @@ let kicks: number;
 beforeAll(async () => {
   db = await openDatabase('pglite:');
   await migrate(db);
-  inbox = createInbox(db);
+  inbox = createInbox(db, createKeyRing(`k1:${Buffer.alloc(32, 7).toString('base64')}`));
   const app = express();
   const keys: Record<string, string> = { default: KEY, acme: OTHER_KEY };
   app.use(

@@ -5,6 +5,7 @@ import { createCosts } from '../../src/db/costs.ts';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
 import { createEffects } from '../../src/db/effects.ts';
 import { createIdempotency } from '../../src/db/idempotency.ts';
+import { createKeyRing } from '../../src/crypto/key-ring.ts';
 import { createInbox } from '../../src/db/inbox.ts';
 import { createProjects } from '../../src/db/projects.ts';
 import { createRuns } from '../../src/db/runs.ts';
@@ -190,7 +191,7 @@ describe.each(['PGlite', 'PostgreSQL'] as const)('the database on %s', (engine) 
 
   it('drops answers, events and sessions that nobody needs any more, and no others', async () => {
     const idempotency = createIdempotency(db);
-    const inbox = createInbox(db);
+    const inbox = createInbox(db, createKeyRing(`k1:${Buffer.alloc(32, 7).toString('base64')}`));
     for (const key of ['kept', 'old']) {
       await idempotency.claim(key, 'hash');
       await inbox.receive({ project: 'default', source: 'webex', eventId: key, type: 't', body: {} });

@@ -17,6 +17,7 @@ import { uploadPrefix } from '../../src/domain/ids.ts';
 
 const project = 'default';
 const DAY_MS = 86_400_000;
+const keyRing = createKeyRing(`k1:${Buffer.alloc(32, 7).toString('base64')}`);
 let db: Database;
 let folder: string;
 
@@ -47,9 +48,9 @@ it('removes after a day what no call has, and nothing that one has or waits with
   await upload.write(Buffer.from('RI'));
   await upload.pause();
   // Written down, though whoever did so never heard of it.
-  await createInbox(db).receive(toEvent(project, 'upload', { details: details('waiting'), audio: audio('waiting') }));
+  await createInbox(db, keyRing).receive(toEvent(project, 'upload', { details: details('waiting'), audio: audio('waiting') }));
   await createCalls(db).stage(project, [details('kept')], 'staged');
-  await createGivenCalls(db, createKeyRing(`k1:${Buffer.alloc(32, 7).toString('base64')}`)).keep({ project, callId: 'kept' }, { audio: audio('kept') });
+  await createGivenCalls(db, keyRing).keep({ project, callId: 'kept' }, { audio: audio('kept') });
 
   const files = async (): Promise<string[]> => (await readdir(folder, { recursive: true })).filter((name) => /lost|waiting|kept|cut-off/.test(name)).map((name) => name.split('/').at(-1)!).toSorted();
   const before = await files();

@@ -19,6 +19,7 @@ import * as voiceLines from './0020-voice-lines.ts';
 import * as warehouse from './0017-warehouse.ts';
 import * as uploads from './0022-uploads.ts';
 import * as voiceHandOver from './0023-voice-hand-over.ts';
+import * as inbox from './0024-inbox.ts';
 import * as completeness from './0019-completeness.ts';
 
 /** In order. A migration that has shipped is never edited; a change is a new one. */
@@ -44,4 +45,5 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0019-completeness': completeness,
   '0022-uploads': uploads,
   '0023-voice-hand-over': voiceHandOver,
+  '0024-inbox': inbox,
 };
