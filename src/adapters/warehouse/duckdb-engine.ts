@@ -11,6 +11,7 @@ import type { QueryEngine, QueryParameter, QueryResult, QueryValue, Span } from 
 /** A year of a busy project's calls is grouped in less; a query that needs more is refused rather than taking the process down. */
 const MEMORY_MB = 512;
 const THREADS = 2;
+const INTERRUPT_EVERY_MS = 50;
 /** Files may be put together while they are read; then the folder is looked at again. */
 const TRIES = 3;
 
@@ -64,9 +65,16 @@ export const createDuckDbEngine = (objectsFolder: string): QueryEngine => {
       const stop = AbortSignal.any([signal, late]);
       const folders = [...new Set(WAREHOUSE_TABLES.flatMap((table) => FORMS.map((form) => join(folderOf(project, form, table), '..'))))];
       return withDuckDb({ folders, memoryMb: MEMORY_MB, threads: THREADS }, async (connection) => {
-        const interrupt = (): void => connection.interrupt();
-        stop.addEventListener('abort', interrupt);
+        // Again and again: one that comes between two statements is lost, and the next would run to its end.
+        let interrupting: NodeJS.Timeout | undefined;
+        const interrupt = (): void => {
+          connection.interrupt();
+          interrupting = setInterval(() => connection.interrupt(), INTERRUPT_EVERY_MS);
+        };
+        stop.addEventListener('abort', interrupt, { once: true });
         try {
+          // While DuckDB was opened; nobody is told of it any more.
+          stop.throwIfAborted();
           for (let attempt = 1; ; attempt += 1) {
             try {
               await openViews(connection, project);
@@ -82,6 +90,7 @@ export const createDuckDbEngine = (objectsFolder: string): QueryEngine => {
           if (error instanceof AftercallError) throw error;
           throw explain(error);
         } finally {
+          clearInterval(interrupting);
           stop.removeEventListener('abort', interrupt);
         }
       });
@@ -116,6 +125,6 @@ const valueOf = (cell: unknown, isDate: boolean): QueryValue => {
 const explain = (error: unknown): AftercallError => {
   const message = messageOf(error);
   if (/Out of Memory/i.test(message)) return new AftercallError('UPSTREAM_REJECTED', `DuckDB needs more than ${MEMORY_MB} MB for the query.`, { advice: 'Ask for a shorter span.', outcome: 'refused', cause: error });
-  if (/^(IO|Invalid Input) Error/.test(message)) return new AftercallError('UPSTREAM_UNAVAILABLE', `DuckDB could not read the warehouse's files (${message.slice(0, 300)}).`, { advice: 'Try again; if it stays, have the warehouse built anew.', cause: error });
+  if (/^(Error: )?(IO|Invalid Input) Error/.test(message)) return new AftercallError('UPSTREAM_UNAVAILABLE', `DuckDB could not read the warehouse's files (${message.slice(0, 300)}).`, { advice: 'Try again; if it stays, have the warehouse built anew.', cause: error });
   return new AftercallError('UPSTREAM_REJECTED', `DuckDB refuses the query (${message.slice(0, 300)}).`, { advice: 'This is a defect of the query.', outcome: 'refused', cause: error });
 };
