@@ -57,17 +57,15 @@ export const createVoiceLinesActivities = ({ adaptersOf, projects, voiceLines, c
     }
   };
 
-  /** Calls that were given a line by an attempt which did not live to start them. */
-  const startLost = async (project: string): Promise<number> => {
-    const before = new Date(Date.now() - (activityInfo().attempt > 1 ? 0 : LOST_AFTER_MS));
-    const lost = await voiceLines.lost(project, before);
-    await startAll(project, lost.map((id) => ({ id, atMs: 0 })));
-    return lost.length;
+  /** Calls that were given a line by an attempt which did not live to start them, or that no worker took up: that may be hours ago. */
+  const takeBackLost = async (project: string): Promise<void> => {
+    const lost = await voiceLines.takeBack(project, new Date(Date.now() - (activityInfo().attempt > 1 ? 0 : LOST_AFTER_MS)));
+    if (lost.length > 0) log.warn({ project, calls: lost.length }, 'voice calls had a line and were not dialled: they get another turn');
   };
 
   return {
     async startDueCalls({ project }): Promise<LinesLook> {
-      const lost = await startLost(project);
+      await takeBackLost(project);
       const { voice } = await adaptersOf(project);
       const { timeZone, quietHours, voiceCallsPerNumberPerDay, voiceLines: most } = await projects.settings(project);
       const rules = { timeZone, quietHours, voiceCallsPerNumberPerDay };
@@ -81,7 +79,7 @@ export const createVoiceLinesActivities = ({ adaptersOf, projects, voiceLines, c
         ];
         const lookAgainInMs = looks.length > 0 ? Math.min(...looks, LONGEST_LOOK_MS) : null;
         await voiceLines.looked(project, { ...(voice ? { account: voice.account } : {}), ...(heldBack && dueAt ? { heldBack } : {}), lookAgainAt: lookAgainInMs === null ? null : new Date(Date.now() + lookAgainInMs) });
-        return { started: started + lost, lookAgainInMs, ...(heldBack && dueAt ? { heldBack: heldBack.message } : {}) };
+        return { started, lookAgainInMs, ...(heldBack && dueAt ? { heldBack: heldBack.message } : {}) };
       };
 
       if (!voice) return answer(0, LONGEST_LOOK_MS, NOT_CONNECTED);
@@ -100,6 +98,8 @@ export const createVoiceLinesActivities = ({ adaptersOf, projects, voiceLines, c
       await startAll(project, taken.start);
       // What looks like others' lines may have been ours a moment ago.
       if (taken.lacking === 'lines') return answer(taken.start.length, others > 0 ? READING_LASTS_MS : LINES_LOOK_MS);
+      // Whoever shares the account has used its rate up. After calls of our own, that time has passed.
+      if (taken.rateAllowsAtMs !== undefined && taken.start.length === 0) return answer(0, Math.max(taken.rateAllowsAtMs - Date.now(), SHORTEST_LOOK_MS));
       return answer(taken.start.length, taken.lacking === 'rate' || taken.more ? 0 : undefined);
     },
   };

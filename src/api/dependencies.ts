@@ -21,7 +21,6 @@ import type { ReportLinks } from '../accounts/report-links.ts';
 import type { RescoresClient } from '../client/rescores.ts';
 import type { PresetsClient } from '../client/presets.ts';
 import type { VoiceCallsClient } from '../client/voice-calls.ts';
-import type { VoiceLinesClient } from '../client/voice-lines.ts';
 import type { Config } from '../config.ts';
 import type { Audit } from '../db/audit.ts';
 import type { AgreementRecords } from '../db/agreement.ts';
@@ -90,7 +89,6 @@ export interface ApiDependencies {
   voiceCalls: VoiceCalls;
   voiceCallsClient: Pick<VoiceCallsClient, 'stop' | 'resolve'>;
   handOverVoiceCall: (key: VoiceCallKey, signal: AbortSignal) => Promise<HandedOver>;
-  voiceLinesClient: Pick<VoiceLinesClient, 'wake'>;
   presets: Presets;
   presetTests: PresetTests;
   presetsClient: PresetsClient;

@@ -89,7 +89,6 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
     voiceCalls,
     voiceCallsClient,
     handOverVoiceCall: (key, signal) => voiceHandOver.handOver(key, { pace: paceOf(config), signal }),
-    voiceLinesClient,
     presets,
     presetTests,
     presetsClient,

@@ -80,8 +80,14 @@ interface Dependencies {
 export const voiceCallIdOf = (project: string, parts: readonly string[]): string =>
   `vc_${createHash('sha256').update(JSON.stringify([project, ...parts])).digest().subarray(0, 16).toString('base64url')}`;
 
+/** A turn that was given longer ago is none any more: the hour, or the rate, may have changed since. Far above the time that a start takes. */
+const TURN_LASTS = sql`interval '1 minute'`;
+
 /** In these a workflow waits for what becomes of the call. */
 const WATCHED = [...ON_A_LINE, 'ended', 'needs_attention'] as const satisfies readonly VoiceState[];
+
+/** Where a call stands while what is left to a person is in doubt. Elsewhere somebody has told of it meanwhile. */
+const PARKED_FROM: Record<VoiceAttention['code'], readonly VoiceState[]> = { DIAL_UNKNOWN: ['dialling'], END_UNKNOWN: ['dialled', 'ongoing', 'ended'] };
 
 const isOneOf = <S extends VoiceState>(states: readonly S[], state: VoiceState): state is S => (states as readonly VoiceState[]).includes(state);
 
@@ -164,7 +170,8 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
     },
 
     /**
-     * Takes a queued call up to be dialled, for whoever comes first.
+     * Takes a queued call up to be dialled, for whoever comes first, while it has its turn. One whose turn is over goes
+     * off its line, and gets another when the hour and the rate allow.
      *
      * One that is found being dialled was left by an attempt whose end nobody saw: somebody may be on the phone, and
      * it must not be dialled again.
@@ -173,10 +180,12 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
       const taken = await change(key, ['queued'])
         // Its batch was paused when its turn had come already.
         .where('held', '=', false)
+        .where('lined_up_at', '>', sql<Date>`now() - ${TURN_LASTS}`)
         .set({ state: 'dialling', dials: sql`dials + 1`, dialling_at: sql`now()`, reason: null, attention: null })
         .returningAll()
         .executeTakeFirst();
       if (taken) return { verdict: 'dial', voiceCall: toVoiceCall(taken) };
+      await change(key, ['queued']).where('lined_up_at', '<=', sql<Date>`now() - ${TURN_LASTS}`).set({ lined_up_at: null, line_account: null }).execute();
       const voiceCall = await this.get(key.project, key.voiceCallId);
       return { verdict: voiceCall.state === 'dialling' ? 'unknown' : 'passed', voiceCall };
     },
@@ -243,9 +252,9 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
       return written.numUpdatedRows > 0n;
     },
 
-    /** Leaves it to a person. @returns false when it came to an end by itself */
+    /** Leaves it to a person. @returns false when it was found, or came to an end, by itself */
     async park(key: VoiceCallKey, attention: Omit<VoiceAttention, 'sinceMs'>): Promise<boolean> {
-      const written = await change(key, WATCHED)
+      const written = await change(key, PARKED_FROM[attention.code])
         .set({ state: 'needs_attention', attention: json({ ...attention, sinceMs: Date.now() }) })
         .executeTakeFirst();
       return written.numUpdatedRows > 0n;

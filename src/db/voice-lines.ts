@@ -39,6 +39,7 @@ export interface TakenLines {
   /** In the order of their turns. */
   start: { id: string; atMs: number }[];
   lacking: LinePlan['lacking'];
+  rateAllowsAtMs?: LinePlan['rateAllowsAtMs'];
   /** Not all that is due was looked at. */
   more: boolean;
 }
@@ -143,16 +144,19 @@ export const createVoiceLines = (db: Database) => ({
           if (plan.wait.length > 0) await putOff(tx, project, plan.wait);
           if (plan.start.length === 0 && plan.wait.length > 0) continue;
           const started = plan.start.length === 0 ? [] : await lineUp(tx, { project, account, start: plan.start });
-          return { start: started, lacking: plan.lacking, more: plan.lacking === undefined && found.length === limit };
+          return { start: started, lacking: plan.lacking, ...(plan.rateAllowsAtMs === undefined ? {} : { rateAllowsAtMs: plan.rateAllowsAtMs }), more: plan.lacking === undefined && found.length === limit };
         }
         return { start: [], lacking: undefined, more: true };
       }),
     );
   },
 
-  /** Calls whose turn came before a time, and that nobody has begun to dial: their start was lost. */
-  async lost(project: string, before: Date): Promise<string[]> {
-    const rows = await db.selectFrom('voice_calls').select('id').where('project', '=', project).where('state', '=', 'queued').where('lined_up_at', '<=', before).where('line_account', 'is not', null).orderBy('lined_up_at').limit(MOST_AT_ONCE).execute();
+  /**
+   * Takes calls off their lines whose turn came before a time, and that nobody has begun to dial: their start was lost.
+   * They get another turn when the hour and the rate allow.
+   */
+  async takeBack(project: string, before: Date): Promise<string[]> {
+    const rows = await db.updateTable('voice_calls').set({ lined_up_at: null, line_account: null, updated_at: sql`now()` }).where('project', '=', project).where('state', '=', 'queued').where('lined_up_at', '<=', before).returning('id').execute();
     return rows.map(({ id }) => id);
   },
 
@@ -176,15 +180,17 @@ export const createVoiceLines = (db: Database) => ({
       .execute();
   },
 
-  /** Projects with calls that are due, and that nobody has looked at though it was time: a wake-up was lost. */
+  /** Projects with calls that are due, and that nobody has looked at though it was time, or since they were asked for: a wake-up was lost. */
   async neglected(patienceMs: number): Promise<string[]> {
     const since = sql`now() - make_interval(secs => ${patienceMs / 1_000})`;
     const { rows } = await sql<{ id: string }>`select p.id from projects p left join voice_lines l on l.project = p.id
-      where (l.looked_at is null or greatest(l.looked_at, coalesce(l.look_again_at, l.looked_at)) < ${since}) and exists (
+      where ((l.looked_at is null or greatest(l.looked_at, coalesce(l.look_again_at, l.looked_at)) < ${since}) and exists (
         select from unnest(${sql.val([...VOICE_PRIORITIES])}::int[]) as lane (lane_priority) cross join lateral (
           select from voice_calls where project = p.id and priority = lane_priority and ${WAITING} and not_before < ${since} limit 1
         ) first
         union all select from voice_calls where project = p.id and state = 'queued' and line_account is not null and lined_up_at < ${since}
+      )) or exists (
+        select from voice_calls where project = p.id and requested_at > l.looked_at and ${WAITING} and not_before < ${since}
       ) order by 1`.execute(db);
     return rows.map(({ id }) => id);
   },

@@ -44,6 +44,8 @@ export interface LinePlan {
   wait: { id: string; untilMs: number; waitsFor: Wait }[];
   /** What keeps those that are neither: undefined when there are none. */
   lacking: 'lines' | 'rate' | undefined;
+  /** Where the rate keeps them: from when on the next one may be planned; epoch ms. */
+  rateAllowsAtMs?: number;
 }
 
 export const freeLines = ({ limit, others, ours, ofProject, most }: Lines): number => Math.max(0, Math.min(limit - others - ours, most > 0 ? most - ofProject : Infinity));
@@ -66,8 +68,10 @@ export const planLines = ({ nowMs, waiting, rules, lines, rate }: { nowMs: numbe
     // Those behind are still looked at for what they have to wait for.
     if (plan.lacking) continue;
     if (free === 0) plan.lacking = 'lines';
-    else if (nextMs > nowMs + rate.aheadMs) plan.lacking = 'rate';
-    else {
+    else if (nextMs > nowMs + rate.aheadMs) {
+      plan.lacking = 'rate';
+      plan.rateAllowsAtMs = nextMs - rate.aheadMs;
+    } else {
       plan.start.push({ id: call.id, atMs: nextMs });
       planned.set(call.to, ofNumber + 1);
       free -= 1;

@@ -107,7 +107,8 @@ describe('what voice calls tell', () => {
     const voiceCalls = createVoiceCalls({ db, tracking: { append } });
     const key = { project: 'default', voiceCallId };
     await voiceCalls.enqueue({ ...key, requestedBy: 'test', request: { from: '+15550100100', to: '+6560000123', variables: { name: 'canary' }, metadata: { customer: 'c-17' }, priority: 3 } });
-    await voiceCalls.beginDial(key);
+    await db.updateTable('voice_calls').set({ lined_up_at: new Date(), line_account: 'account' }).where('id', '=', voiceCallId).execute();
+    expect((await voiceCalls.beginDial(key)).verdict).toBe('dial');
     for (const observation of observations) await voiceCalls.applyObservation(key, { ...observation, call: { ...observation.call, providerCallId: `call_of_${voiceCallId}` } });
   };
 

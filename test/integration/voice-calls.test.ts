@@ -27,12 +27,15 @@ afterAll(async () => {
 });
 
 const REQUEST: VoiceCallRequest = { from: '+15550100', to: '+15550110', variables: {}, metadata: {}, priority: 3 };
+/** Queued, and given its turn on a line. */
 const aCall = async (request: Partial<VoiceCallRequest> = {}): Promise<{ project: string; voiceCallId: string }> => {
   made += 1;
   const key = { project: 'a', voiceCallId: voiceCallIdOf('a', [String(made)]) };
   await voiceCalls.enqueue({ ...key, request: { ...REQUEST, ...request }, requestedBy: 'ann' });
+  await giveTurn(key, Date.now());
   return key;
 };
+const giveTurn = async ({ voiceCallId }: { voiceCallId: string }, atMs: number): Promise<void> => void (await db.updateTable('voice_calls').set({ lined_up_at: new Date(atMs), line_account: 'account' }).where('id', '=', voiceCallId).execute());
 const seen = (call: Partial<ProviderCall> & { providerCallId: string }, by: Observation['by'] = 'lookup'): Observation => ({ by, atMs: Date.now(), call: { status: 'registered', direction: 'outbound', ...call } });
 const eventsOf = async (subject: string): Promise<string[]> => (await db.selectFrom('tracking_events').select('name').where('subject', '=', subject).orderBy('seq').execute()).map(({ name }) => name);
 const stateOf = async (key: { project: string; voiceCallId: string }): Promise<string> => (await voiceCalls.get(key.project, key.voiceCallId)).state;
@@ -84,6 +87,16 @@ describe('dialling', () => {
     expect([(await voiceCalls.beginDial(key)).verdict, await stateOf(key)]).toEqual(['passed', 'ongoing']);
   });
 
+  it('waits for another turn where there is none, or it was long ago', async () => {
+    const key = await aCall();
+    const line = () => db.selectFrom('voice_calls').select(['state', 'dials', 'lined_up_at', 'line_account']).where('id', '=', key.voiceCallId).executeTakeFirstOrThrow();
+    await giveTurn(key, Date.now() - 5 * 60_000);
+    const offItsLine = { state: 'queued', dials: 0, lined_up_at: null, line_account: null };
+    for (let times = 0; times < 2; times += 1) expect([(await voiceCalls.beginDial(key)).verdict, await line()]).toEqual(['passed', offItsLine]);
+    await giveTurn(key, Date.now() + 3_000);
+    expect((await voiceCalls.beginDial(key)).verdict).toBe('dial');
+  });
+
   it('goes back into the queue with when and why', async () => {
     const key = await aCall();
     await voiceCalls.beginDial(key);
@@ -113,6 +126,16 @@ describe('what is observed', () => {
     await voiceCalls.applyObservation(key, seen({ providerCallId: `call_${made}` }));
     expect(await voiceCalls.get('a', key.voiceCallId)).toMatchObject({ state: 'dialled', attention: null });
     await expect(voiceCalls.close(key, { state: 'cancelled', reason: 'r' })).rejects.toMatchObject({ code: 'CONFLICT' });
+  });
+
+  it('is not overwritten by the word that nobody knows', async () => {
+    const key = await aCall();
+    await voiceCalls.beginDial(key);
+    const doubt = (code: 'DIAL_UNKNOWN' | 'END_UNKNOWN') => voiceCalls.park(key, { code, message: 'm', advice: 'a' });
+    expect(await doubt('END_UNKNOWN')).toBe(false);
+    await voiceCalls.applyObservation(key, seen({ providerCallId: `call_${made}`, status: 'ongoing', startedAtMs: Date.now() }, 'call_started'));
+    expect([await doubt('DIAL_UNKNOWN'), await voiceCalls.get('a', key.voiceCallId)]).toEqual([false, expect.objectContaining({ state: 'ongoing', attention: null })]);
+    expect([await doubt('END_UNKNOWN'), await stateOf(key)]).toEqual([true, 'needs_attention']);
   });
 
   it('of a second call shows on the first, and changes nothing else', async () => {

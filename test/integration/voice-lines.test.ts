@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { sql } from 'kysely';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
 import { append } from '../../src/db/tracking.ts';
 import { createVoiceBatches } from '../../src/db/voice-batches.ts';
@@ -95,6 +96,8 @@ describe('lines that are given', () => {
     const first = await take({ ...some, aheadMs: 500 });
     const second = await take({ ...some, project: 'b', aheadMs: 500 });
     expect([first.start.map(({ atMs }) => atMs - NOON), second.start, second.lacking]).toEqual([[0, 500], [], 'rate']);
+    // When it pays to look again, and not before.
+    expect(second.rateAllowsAtMs).toBe(NOON + 500);
     expect((await take({ ...some, project: 'b', nowMs: NOON + 500, aheadMs: 500 })).start.map(({ atMs }) => atMs - NOON)).toEqual([1_000]);
   });
 
@@ -108,13 +111,18 @@ describe('lines that are given', () => {
     expect((await take({ nowMs: NOON + 60_000 })).start.map(({ id }) => id)).toEqual(['one']);
   });
 
-  it('are found again where their start was lost', async () => {
-    await enqueue('one');
-    await take();
-    expect(await lines.lost('a', new Date(NOON - 1))).toEqual([]);
-    expect(await lines.lost('a', new Date(NOON))).toEqual(['one']);
-    await calls.beginDial({ project: 'a', voiceCallId: 'one' });
-    expect(await lines.lost('a', new Date(NOON))).toEqual([]);
+  it('are taken back where their start was lost, and given again when the hour and the rate allow', async () => {
+    await batchOf('lost', 3);
+    expect((await take()).start).toHaveLength(3);
+    expect(await lines.takeBack('a', new Date(NOON - 1))).toEqual([]);
+    const morning = Date.parse('2036-11-22T03:00:00Z');
+    expect(await lines.takeBack('a', new Date(morning))).toHaveLength(3);
+    const atNight = { ...rules, quietHours: [{ from: '21:00', to: '08:00' }] };
+    expect((await take({ nowMs: morning, rules: atNight })).start).toEqual([]);
+    const again = (await take({ nowMs: Date.parse('2036-11-22T08:00:00Z'), rules: atNight, callsPerSecond: 1, aheadMs: 1_000 })).start;
+    expect(again).toHaveLength(2);
+    await calls.beginDial({ project: 'a', voiceCallId: again[0]!.id });
+    expect(await lines.takeBack('a', new Date('2036-11-23T00:00:00Z'))).toEqual([again[1]!.id]);
   });
 });
 
@@ -171,6 +179,9 @@ describe('a queue that nobody looks at', () => {
     await lines.looked('a', { lookAgainAt: null });
     expect(await lines.neglected(20_000)).toEqual([]);
     await db.updateTable('voice_lines').set({ looked_at: new Date(Date.now() - 60_000), look_again_at: new Date(Date.now() + 60_000) }).execute();
+    // It was asked for after the last look: whoever planned the next one did not know of it.
+    expect(await lines.neglected(20_000)).toEqual(['a']);
+    await sql`update voice_calls set requested_at = now() - interval '90 seconds'`.execute(db);
     expect(await lines.neglected(20_000)).toEqual([]);
     await db.updateTable('voice_lines').set({ look_again_at: new Date(Date.now() - 30_000) }).execute();
     expect(await lines.neglected(20_000)).toEqual(['a']);
@@ -200,7 +211,7 @@ describe('a batch', () => {
     expect((await lines.view('a')).paused).toBe(49_999);
     // Their turn had come, and is taken back; whoever was to dial one finds that out.
     expect((await calls.beginDial({ project: 'a', voiceCallId: start[1]!.id })).verdict).toBe('passed');
-    expect([(await take()).start, await lines.lost('a', new Date(NOON + 60_000))]).toEqual([[], []]);
+    expect([(await take()).start, await lines.takeBack('a', new Date(NOON + 60_000))]).toEqual([[], []]);
     // One that is turned away by the provider meanwhile is paused, too.
     await calls.requeue({ project: 'a', voiceCallId: start[0]!.id }, { notBefore: new Date(NOON), reason: null });
     expect((await take()).start).toEqual([]);

@@ -33,7 +33,7 @@ const ConnectorShape = z.object({
 });
 
 /** The systems that a project has connected itself. */
-export const connectorRoutes = (route: RouteTable, { connectors, credentials, adaptersOf, scheduleOf, projects, installed }: ApiDependencies): void => {
+export const connectorRoutes = (route: RouteTable, { connectors, credentials, adaptersOf, scheduleOf, projects, installed, kickVoiceLines }: ApiDependencies): void => {
   const viewOf = ({ kind, settings, secrets, updatedBy, updatedAt }: Connector) => ({
     kind: kind as System,
     from: 'project' as const,
@@ -92,6 +92,8 @@ export const connectorRoutes = (route: RouteTable, { connectors, credentials, ad
       );
       // A token of the old address is of no use at the new one, and none of its business.
       if (before && Object.keys({ ...before.settings, ...saved.settings }).some((name) => name.endsWith('_URL') && before!.settings[name] !== saved.settings[name])) await credentials.forget(tokenNameOf(project, kind));
+      // Calls may wait for nothing else.
+      if (kind === 'retell') kickVoiceLines(project);
       return viewOf(saved);
     },
   );

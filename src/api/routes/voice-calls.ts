@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import { reportPath } from '../../accounts/report-links.ts';
 import { isTemporalDown } from '../../client/temporal.ts';
 import { type VoiceCallRow, voiceCallIdOf } from '../../db/voice-calls.ts';
-import { AftercallError, isAftercallError, messageOf } from '../../domain/errors.ts';
+import { AftercallError, isAftercallError } from '../../domain/errors.ts';
 import { voiceCallWorkflowId } from '../../domain/ids.ts';
 import { TRACKING_EVENTS } from '../../domain/tracking.ts';
 import { ON_A_LINE, type VoiceCallRequest, type VoiceState } from '../../domain/voice.ts';
@@ -25,12 +25,7 @@ const HAND_OVER_MS = 30_000;
 const isOneOf = (states: readonly VoiceState[], state: VoiceState): boolean => states.includes(state);
 
 /** Placing outbound calls, seeing what became of them, and what a person can do about one. */
-export const voiceCallRoutes = (route: RouteTable, { config, log, adaptersOf, projects, tracking, voiceCalls, voiceCallsClient, handOverVoiceCall, voiceLinesClient }: ApiDependencies): void => {
-  /** Nobody waits for it: the call is written down, and its lines look for themselves when this is lost. */
-  const wakeLines = (project: string): void => {
-    voiceLinesClient.wake(project).catch((error: unknown) => log.warn({ project, error: messageOf(error) }, 'the lines of voice calls were not woken; they look by themselves'));
-  };
-
+export const voiceCallRoutes = (route: RouteTable, { config, adaptersOf, projects, tracking, voiceCalls, voiceCallsClient, handOverVoiceCall, kickVoiceLines }: ApiDependencies): void => {
   route.post(
     ALL,
     {
@@ -56,7 +51,7 @@ export const voiceCallRoutes = (route: RouteTable, { config, log, adaptersOf, pr
       // Answers to keys are forgotten after a week, and are each token's own; the call is neither: the same key never places another, also with the token that has replaced the first.
       const { state, voiceCall } = await voiceCalls.enqueue({ project, voiceCallId: voiceCallIdOf(project, ['request', requestId]), request, requestedBy: principal.name });
       if (state === 'request_differs') throw new HttpProblem(422, 'This Idempotency-Key was used for another request.');
-      if (voiceCall.state === 'queued') wakeLines(project);
+      if (voiceCall.state === 'queued') kickVoiceLines(project);
       return { voiceCallId: voiceCall.voiceCallId, state: voiceCall.state, url: addressOf(voiceCall) };
     },
   );
