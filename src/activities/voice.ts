@@ -109,6 +109,17 @@ export const createVoiceActivities = ({ voiceCalls, handOver, adaptersOf, pace, 
       return standing(key);
     },
 
+    async takeBackVoiceCall({ project, voiceCallId, reason }) {
+      const key = { project, voiceCallId };
+      try {
+        return standingOf(await voiceCalls.cancel(key, reason));
+      } catch (error) {
+        // Somebody has told of it meanwhile.
+        if (!isAftercallError(error) || error.code !== 'CONFLICT') throw error;
+        return standing(key);
+      }
+    },
+
     async stopVoiceCall(key) {
       const { providerCallId } = await voiceCalls.get(key.project, key.voiceCallId);
       if (providerCallId === null) throw new AftercallError('CONFLICT', 'The call cannot be stopped: it is not known under which ID the provider has it.', { advice: 'Try again once it is dialled.', outcome: 'refused' });

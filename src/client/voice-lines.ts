@@ -1,8 +1,8 @@
-import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/client';
+import { type Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/client';
 import type { VoiceLines } from '../db/voice-lines.ts';
 import { queueName } from '../domain/activities.ts';
 import { voiceCallWorkflowId, voiceLinesWorkflowId } from '../domain/ids.ts';
-import type { OutboundCallInput, Pace, VoicePace } from '../domain/messages.ts';
+import { type OutboundCallInput, type Pace, VOICE_OBSERVED_SIGNAL, type VoicePace } from '../domain/messages.ts';
 import { VOICE_LINES_SIGNAL, type VoiceLinesInput } from '../domain/voice-lines.ts';
 import { SEARCH_ATTRIBUTES } from './temporal.ts';
 
@@ -40,24 +40,22 @@ export const createVoiceLinesClient = ({ client, voiceLines, pace, voicePace }: 
     },
 
     /**
-     * Starts the workflow of a call that was given a line. One that runs already is left to itself; what it may do
-     * depends on the call's row, so that starting once more does no harm.
+     * Starts the workflow of a call that was given a line. One that runs already is told, and looks for itself; what it
+     * may do depends on the call's row, so that starting once more does no harm.
      */
     async startCall({ project, voiceCallId }: { project: string; voiceCallId: string }): Promise<void> {
       const input: OutboundCallInput = { project, voiceCallId, pace, voicePace };
-      try {
-        await client.workflow.start('outboundCall', {
-          workflowId: voiceCallWorkflowId({ project, voiceCallId }),
-          taskQueue: queueName('workflows'),
-          // One that the provider had no line for is dialled again under the same ID.
-          workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
-          args: [input],
-          typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.project, value: project }],
-          staticSummary: 'outbound call',
-        });
-      } catch (error) {
-        if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-      }
+      await client.workflow.signalWithStart('outboundCall', {
+        workflowId: voiceCallWorkflowId({ project, voiceCallId }),
+        taskQueue: queueName('workflows'),
+        // One that the provider had no line for is dialled again under the same ID.
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+        workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+        args: [input],
+        signal: VOICE_OBSERVED_SIGNAL,
+        typedSearchAttributes: [{ key: SEARCH_ATTRIBUTES.project, value: project }],
+        staticSummary: 'outbound call',
+      });
     },
   };
 };

@@ -34,6 +34,8 @@ export interface VoiceActivities {
   readVoiceCall(key: VoiceCallKey): Promise<VoiceStanding>;
   /** @returns how it stands then: a call that moved on meanwhile is not parked */
   parkVoiceCall(input: VoiceCallKey & { code: 'DIAL_UNKNOWN' | 'END_UNKNOWN'; message: string; advice: string }): Promise<VoiceStanding>;
+  /** Cancels one that is in the queue again. @returns how it stands then */
+  takeBackVoiceCall(input: VoiceCallKey & { reason: string }): Promise<VoiceStanding>;
   /** Hangs up. */
   stopVoiceCall(key: VoiceCallKey): Promise<void>;
   /** @throws CONFLICT, NOT_FOUND with the words for the person whose resolution does not fit */

@@ -20,6 +20,8 @@ const LOOK_FOR_IT =
   "Look in the provider's call history for the number and the time. If the call is there, resolve it with its ID. If it is not, have it dialled again or give it up. It settles by itself if the provider tells of it after all.";
 const END_IT = 'Look for the call at the provider, and end it there if it still runs. Then look again here, or give it up.';
 
+const STOPPED = 'It was stopped while it was dialled, and the provider had not taken it.';
+
 /**
  * One outbound call, from the dial to its end.
  *
@@ -32,7 +34,7 @@ const END_IT = 'Look for the call at the provider, and end it there if it still 
 export async function outboundCall(input: OutboundCallInput): Promise<VoiceState> {
   const { project, voiceCallId, pace, voicePace, resume } = input;
   const key = { project, voiceCallId };
-  const { dialVoiceCall, lookUpVoiceCall, readVoiceCall, parkVoiceCall, stopVoiceCall, resolveVoiceCall, handOverVoiceCall, noteVoiceCall, freeLine } = voiceActivities(pace);
+  const { dialVoiceCall, lookUpVoiceCall, readVoiceCall, parkVoiceCall, stopVoiceCall, takeBackVoiceCall, resolveVoiceCall, handOverVoiceCall, noteVoiceCall, freeLine } = voiceActivities(pace);
 
   let standing: VoiceStanding = { state: 'queued', found: false, connected: false, handedOver: false };
   /** Somebody has written something down. */
@@ -73,9 +75,12 @@ export async function outboundCall(input: OutboundCallInput): Promise<VoiceState
         // Whoever asks has read it in the database, which is a moment ahead.
         if (!is('needs_attention') && !(await condition(() => is('needs_attention'), PARKING_MS))) throw refuse(`This call waits for nobody: it is ${said()}.`);
         standing = await told(() => resolveVoiceCall({ ...key, resolution }));
-        heard = true;
+        // Whoever wanted it stopped has been overruled.
+        if (resolution.as === 'dial_again') stopWanted = false;
       } finally {
         resolving = false;
+        // Also where the answer was lost: what was asked for may be done.
+        heard = true;
       }
     },
     {
@@ -111,6 +116,8 @@ export async function outboundCall(input: OutboundCallInput): Promise<VoiceState
 
   /** Somebody may be on the phone: twice it is looked for, with a pause because lists lag; never is it dialled again. */
   const findDialled = async (doubt: string): Promise<void> => {
+    // What was told so far is read with the look.
+    heard = false;
     let failed = await lookUp();
     if (!is('dialling')) return;
     await condition(() => heard, voicePace.secondLookMs);
@@ -155,7 +162,7 @@ export async function outboundCall(input: OutboundCallInput): Promise<VoiceState
     }
   };
 
-  const sinceMs = resume?.sinceMs ?? Date.now();
+  let sinceMs = resume?.sinceMs ?? Date.now();
   let nextLookUpMs = resume?.nextLookUpMs ?? voicePace.firstLookUpMs;
 
   /** Nobody has told of it for a while. */
@@ -167,33 +174,54 @@ export async function outboundCall(input: OutboundCallInput): Promise<VoiceState
     standing = await parkVoiceCall({ ...key, code: 'END_UNKNOWN', message: `What became of this call is not known: it has not ended ${minutes} minutes after it was dialled.${failed === undefined ? '' : ` ${failed}`}`, advice: END_IT });
   };
 
+  /** Dials, if the call's row has its turn, and finds out whether it did. */
+  const takeUp = async (): Promise<void> => {
+    // The row is read from here on.
+    heard = false;
+    sinceMs = Date.now();
+    nextLookUpMs = voicePace.firstLookUpMs;
+    const doubt = await dial();
+    if (doubt !== undefined && is('dialling')) await findDialled(doubt);
+  };
+
   if (resume || input.watchOnly) {
     standing = await readVoiceCall(key);
     if (is('dialling')) await findDialled('Its workflow was ended in Temporal while it was dialled.');
   } else {
-    const doubt = await dial();
-    if (doubt !== undefined && is('dialling')) await findDialled(doubt);
+    await takeUp();
   }
 
-  while (!is('queued', ...VOICE_ENDS)) {
+  for (;;) {
+    while (!is('queued', ...VOICE_ENDS)) {
+      await follow();
+      const woken = await condition(() => heard || lookNow, nextLookUpMs);
+      await condition(() => !resolving);
+      if (woken && !lookNow) {
+        heard = false;
+        standing = await readVoiceCall(key);
+        // Back in the queue, it may have a line already: that is asked of its row.
+        if (is('queued')) heard = true;
+      } else {
+        heard = lookNow = false;
+        await lookAgain();
+      }
+      if (workflowInfo().continueAsNewSuggested && !is('queued', ...VOICE_ENDS)) {
+        await condition(allHandlersFinished);
+        await continueAsNew<typeof outboundCall>({ ...input, resume: { sinceMs, nextLookUpMs, stopWanted } });
+      }
+    }
+    if (is('queued') && stopWanted) {
+      // The provider did not take it. Whoever stopped it meanwhile was told that it would be.
+      stopWanted = false;
+      standing = await takeBackVoiceCall({ ...key, reason: STOPPED });
+      continue;
+    }
     await follow();
-    const woken = await condition(() => heard || lookNow, nextLookUpMs);
-    await condition(() => !resolving);
-    if (woken && !lookNow) {
-      heard = false;
-      standing = await readVoiceCall(key);
-    } else {
-      heard = lookNow = false;
-      await lookAgain();
-    }
-    if (workflowInfo().continueAsNewSuggested && !is('queued', ...VOICE_ENDS)) {
-      await condition(allHandlersFinished);
-      await continueAsNew<typeof outboundCall>({ ...input, resume: { sinceMs, nextLookUpMs, stopWanted } });
-    }
+    await condition(allHandlersFinished);
+    if (!is('queued') || !(heard || stopWanted)) return standing.state;
+    // It was given a line while this run was about to end.
+    if (!stopWanted) await takeUp();
   }
-  await follow();
-  await condition(allHandlersFinished);
-  return standing.state;
 }
 
 /** What an activity failed with for good, in words. @throws what is no such failure */

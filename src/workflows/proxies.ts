@@ -188,7 +188,7 @@ export const voiceActivities = (pace: Pace): VoiceActivities & HandOverActivitie
   const { lookUpVoiceCall } = proxyActivities<VoiceActivities>({ taskQueue, startToCloseTimeout: '5m', scheduleToCloseTimeout: '1h', heartbeatTimeout: pace.heartbeatTimeoutMs, retry, summary: 'ask the provider' });
   // Whoever asked waits for the answer.
   const { stopVoiceCall, resolveVoiceCall } = proxyActivities<VoiceActivities>({ taskQueue, startToCloseTimeout: '20s', scheduleToCloseTimeout: '25s', retry: { ...retry, maximumAttempts: 3 } });
-  const { readVoiceCall, parkVoiceCall, noteVoiceCall, freeLine } = proxyActivities<VoiceActivities>({ taskQueue, startToCloseTimeout: '30s', retry: bookkeeping });
+  const { readVoiceCall, parkVoiceCall, takeBackVoiceCall, noteVoiceCall, freeLine } = proxyActivities<VoiceActivities>({ taskQueue, startToCloseTimeout: '30s', retry: bookkeeping });
   const { handOverVoiceCall } = proxyActivities<HandOverActivities>({
     taskQueue,
     startToCloseTimeout: '5m',
@@ -198,7 +198,7 @@ export const voiceActivities = (pace: Pace): VoiceActivities & HandOverActivitie
     retry: { ...bookkeeping, maximumInterval: '10m' },
     summary: 'hand over to the processing of calls',
   });
-  return { dialVoiceCall, lookUpVoiceCall, stopVoiceCall, resolveVoiceCall, readVoiceCall, parkVoiceCall, noteVoiceCall, freeLine, handOverVoiceCall };
+  return { dialVoiceCall, lookUpVoiceCall, stopVoiceCall, resolveVoiceCall, readVoiceCall, parkVoiceCall, takeBackVoiceCall, noteVoiceCall, freeLine, handOverVoiceCall };
 };
 
 /** @param patient what an erasure waits for is tried until it is done */

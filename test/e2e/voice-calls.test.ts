@@ -303,6 +303,16 @@ describe('taking it back', () => {
     expect([next.outcome, await placedTo(to)]).toEqual(['failed', []]);
   }, 60_000);
 
+  it('stops while it is being dialled: what Retell then does not take is not dialled again', async () => {
+    const to = aNumber('80');
+    await addFaults(retell, { route: 'POST /v2/create-phone-call', delayMs: 3_000, effect: { kind: 'respond', status: 429, headers: { 'retry-after': '1' }, body: {} } });
+    const url = await place({ to });
+    await until(url, 'dialling');
+    expect(await ask('POST', `${url}/stop`, {})).toMatchObject({ status: 200, body: { stopped: false } });
+    const ended = await until(url, 'cancelled');
+    expect([ended.reason, ended.dials, await placedTo(to)]).toEqual([expect.stringContaining('stopped'), 1, []]);
+  }, 120_000);
+
   it('stops during the call', async () => {
     const to = aNumber('95');
     const url = await place({ to });

@@ -131,6 +131,38 @@ describe('lines of an account', () => {
   }, 180_000);
 });
 
+it('looks again when the rate of the account allows, and not all the time until then', async () => {
+  const { voice } = await system.wiring.adaptersOf(PROJECT);
+  await isOver((await send(`to\n${someNumbers(1)[0]!}\n`)).body.batchId);
+  const handle = system.wiring.temporal.workflow.getHandle('voice-lines/default');
+  await until('nobody looks', async () => (await handle.describe()).status.name === 'COMPLETED');
+  // As another project that shares the account has planned its calls.
+  await system.wiring.db.updateTable('voice_accounts').set({ planned_until: new Date(Date.now() + 10_000) }).where('account', '=', voice!.account).execute();
+  const { body } = await send(`to\n${someNumbers(1)[0]!}\n`);
+  await isOver(body.batchId);
+  await until('nobody looks any more', async () => (await handle.describe()).status.name === 'COMPLETED');
+  const looks = ((await handle.fetchHistory()).events ?? []).filter(({ activityTaskScheduledEventAttributes: scheduled }) => scheduled?.activityType?.name === 'startDueCalls');
+  expect(looks.length).toBeLessThan(20);
+}, 120_000);
+
+it('does not dial in quiet hours what had its turn before them, when nobody worked then', async () => {
+  const zone = 'Asia/Kolkata';
+  const clock = (ms: number): string => new Date(shownAt(ms, zone)).toISOString().slice(11, 16);
+  await changeSettings({ timeZone: zone, quietHours: [{ from: clock(Date.now() - 3_600_000), to: clock(Date.now() + 3_600_000) }] });
+  const [to] = someNumbers(1);
+  const key = { project: PROJECT, voiceCallId: 'vc_evening' };
+  await system.wiring.voiceCalls.enqueue({ ...key, request: { from: FROM, to: to!, variables: {}, metadata: {}, priority: 3, notBeforeMs: Date.now() - 7_200_000 }, requestedBy: 'a test' });
+  await system.wiring.db.updateTable('voice_calls').set({ lined_up_at: new Date(Date.now() - 7_000_000), line_account: 'account' }).where('id', '=', key.voiceCallId).execute();
+  // Its workflow was started then; only now does a worker take it up.
+  await system.wiring.voiceLinesClient.startCall(key);
+  await until('it waits for the morning', async () => {
+    const { waits_for: waitsFor } = await system.wiring.db.selectFrom('voice_calls').select('waits_for').where('id', '=', key.voiceCallId).executeTakeFirstOrThrow();
+    return waitsFor === 'quiet_hours';
+  });
+  expect([(await system.wiring.voiceCalls.get(PROJECT, key.voiceCallId)).state, (await placed()).includes(to!)]).toEqual(['queued', false]);
+  await system.wiring.voiceCalls.cancel(key, 'not wanted any more');
+}, 120_000);
+
 describe('a batch', () => {
   it('is paused, goes on, and is taken back; calls on a line go on', async () => {
     await changeSettings({ voiceLines: 1 });

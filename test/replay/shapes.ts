@@ -93,6 +93,35 @@ const askOnceReady = async (handle: WorkflowHandle, name: string, input: object)
   }
 };
 
+/** What the steps fail at. */
+const refused = async (act: () => Promise<unknown>): Promise<void> => {
+  await act().then(() => Promise.reject(new Error('It was not refused.')), () => undefined);
+};
+
+/** What was asked for is done, and its answer is lost: the run finds out, and dials where its row has been given a line. */
+const resolvedWithoutAnAnswer = (): Shape => {
+  const dialling = standing('dialling', { found: false });
+  const steps = stepsThat(
+    ['dialVoiceCall', { kind: 'unknown', standing: dialling, reason: 'no answer' }, { kind: 'taken', standing: standing('dialled') }],
+    ['lookUpVoiceCall', dialling, dialling],
+    ['resolveVoiceCall', finalFailure('UPSTREAM_TIMEOUT')],
+    ['readVoiceCall', standing('queued', { found: false }), standing('not_connected')],
+  );
+  return {
+    name: 'voice-call-resolved-without-an-answer',
+    workflow: 'outboundCall',
+    input: { voicePace: { ...SLOW, secondLookMs: 50 } },
+    steps,
+    act: async (handle) => {
+      await untilStep(steps, ({ taken }) => taken().includes('parkVoiceCall'));
+      await refused(() => ask(handle, 'resolve', { as: 'dial_again' }));
+      await untilStep(steps, ({ inputsOf }) => inputsOf('dialVoiceCall').length === 2);
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      await handle.signal(VOICE_OBSERVED_SIGNAL);
+    },
+  };
+};
+
 const voiceCalls = (): Shape[] => {
   const unknown = { kind: 'unknown', standing: standing('dialling', { found: false }), reason: 'no answer' };
   const dialling = standing('dialling', { found: false });
@@ -116,7 +145,7 @@ const voiceCalls = (): Shape[] => {
       name: 'voice-call-parked-and-resolved',
       workflow: 'outboundCall',
       input: { voicePace: { ...SLOW, secondLookMs: 50 } },
-      steps: stepsThat(['dialVoiceCall', unknown], ['lookUpVoiceCall', dialling, dialling], ['resolveVoiceCall', finalFailure('CONFLICT')]),
+      steps: stepsThat(['dialVoiceCall', unknown], ['lookUpVoiceCall', dialling, dialling], ['resolveVoiceCall', finalFailure('CONFLICT')], ['readVoiceCall', standing('needs_attention', { found: false })]),
       act: async (handle) => {
         await askOnceReady(handle, 'resolve', { as: 'dialled', providerCallId: 'call_1' });
       },
@@ -130,6 +159,19 @@ const voiceCalls = (): Shape[] => {
         await askOnceReady(handle, 'stop', {});
       },
     },
+    {
+      name: 'voice-call-stopped-before-it-was-taken',
+      workflow: 'outboundCall',
+      input: { voicePace: SLOW },
+      steps: stepsThat(['dialVoiceCall', unknown], ['lookUpVoiceCall', dialling, standing('queued', { found: false })]),
+      act: async (handle) => {
+        await askOnceReady(handle, 'stop', {});
+        // Between its two looks.
+        await new Promise((resolve) => setTimeout(resolve, 1_000));
+        await handle.signal(VOICE_OBSERVED_SIGNAL);
+      },
+    },
+    resolvedWithoutAnAnswer(),
     {
       name: 'voice-call-without-an-end',
       workflow: 'outboundCall',

@@ -65,6 +65,7 @@ export const scriptedSteps = () => {
     lookUpVoiceCall: () => COMPLETED,
     readVoiceCall: () => COMPLETED,
     parkVoiceCall: () => ({ state: 'needs_attention', found: false, connected: false, handedOver: false }),
+    takeBackVoiceCall: () => ({ state: 'cancelled', found: false, connected: false, handedOver: false }),
     stopVoiceCall: () => undefined,
     resolveVoiceCall: () => COMPLETED,
     noteVoiceCall: () => undefined,
