@@ -33,6 +33,10 @@ beforeEach(async () => {
 }, 60_000);
 afterEach(() => world?.close());
 
+const beginDial = async (key: { project: string; voiceCallId: string }): Promise<void> => {
+  await world.db.updateTable('voice_calls').set({ lined_up_at: new Date(), line_account: 'account' }).where('id', '=', key.voiceCallId).execute();
+  expect((await voiceCalls.beginDial(key)).verdict).toBe('dial');
+};
 const place = async (name: string): Promise<VoiceCallKey> => {
   const key = { project, voiceCallId: voiceCallIdOf(project, [name]) };
   await voiceCalls.enqueue({ ...key, request: REQUEST, requestedBy: 'ann' });
@@ -50,7 +54,7 @@ describe('an outbound call', () => {
     await world.load();
     expect(await rows()).toEqual([[id, 'voice', 'agent_1', 'queued', null, null, null, 0, requested]]);
 
-    await voiceCalls.beginDial(key);
+    await beginDial(key);
     await see(key, 'dial', {});
     await world.load();
     expect(await rows()).toEqual([[id, 'voice', 'agent_1', 'dialled', null, null, null, 0, requested]]);
@@ -77,7 +81,7 @@ describe('an outbound call', () => {
 
   it('that reached nobody, or was taken back, stays as it ended', async () => {
     const [busy, cancelled] = [await place('busy'), await place('cancelled')];
-    await voiceCalls.beginDial(busy);
+    await beginDial(busy);
     await see(busy, 'lookup', { status: 'not_connected', disconnectionReason: 'dial_busy' });
     await voiceCalls.cancel(cancelled, 'a mistake');
     await world.load();
@@ -87,7 +91,7 @@ describe('an outbound call', () => {
 
   it('leaves neither numbers nor what it was asked with in the files', async () => {
     const key = await place('private');
-    await voiceCalls.beginDial(key);
+    await beginDial(key);
     await see(key, 'dial', {});
     await world.load();
 
