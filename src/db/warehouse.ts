@@ -84,6 +84,8 @@ export const createWarehouseBooks = (db: Database) => {
   };
 
   const rebuild = async (tx: Tx, project: string, sink: WarehouseSink): Promise<void> => {
+    // First: a load that began meanwhile would have a number below the one from which on rows count, and change after what was noted.
+    await tx.selectFrom('warehouse_sinks').select('sink').where('project', '=', project).where('sink', '=', sink).forUpdate().execute();
     await noteAll(tx, project, sink);
     await sql`update warehouse_sinks set last_load = ${nextLoad}, rebuild_load = ${nextLoad},
         rebuild_until = (select coalesce(max(id), 0) from warehouse_changes where project = ${project} and sink = ${sink})
