@@ -91,4 +91,12 @@ describe('rows merged into Snowflake', () => {
     await attempt(signal());
     expect((await loaded()).filter(([project]) => project === 'default')).toEqual([]);
   }, 120_000);
+
+  it('show of no unit a part, wherever a load is broken off', async () => {
+    const three = (unitId: string): UnitRows => ({ table: 'answers', unitId, dt: '2026-11-20', rows: ['greeting', 'needs', 'closing'].map((criterion) => ({ call_id: unitId, criterion, verdict: 'yes' })) });
+    await addFaults(snowflake, { route: 'POST /api/v2/statements', skip: 1, effect: { kind: 'respond', status: 422 } });
+    await expect(load(30, Array.from({ length: 2_000 }, (_each, index) => three(`call/${index}`)), 'large')).rejects.toMatchObject({ code: 'UPSTREAM_REJECTED' });
+    const counted = await ask("SELECT rows_each, COUNT(*) > 0 AS some FROM (SELECT unit_id, COUNT(*) AS rows_each FROM answers WHERE project = 'large' GROUP BY unit_id) AS units GROUP BY rows_each");
+    expect(counted).toEqual([[3, true]]);
+  }, 120_000);
 });

@@ -53,35 +53,41 @@ export const pruneSql = (table: WarehouseTable): string => `DELETE FROM ${table}
 /** @returns SQL with two parameters: the project and the first load that counts */
 export const dropBeforeSql = (table: WarehouseTable): string => `DELETE FROM ${table} WHERE project = ? AND load_id < ?`;
 
-interface Chunk<T> {
-  items: T[];
-  text: string;
+/** Units that are brought in by one statement. */
+interface Chunk {
+  unitIds: string[];
+  /** Each one's JSON. */
+  rows: string[];
+  bytes: number;
 }
 
-/** Cuts a list so that no piece is too long. */
-const chunks = <T>(items: readonly T[]): Chunk<T>[] => {
-  const cut: { items: T[]; texts: string[]; bytes: number }[] = [];
-  for (const item of items) {
-    const text = JSON.stringify(item);
-    const bytes = Buffer.byteLength(text) + 1;
+/** Cuts a table's units so that no piece is too long. Each unit is in one piece as a whole: nobody sees half of it. */
+const chunks = (units: Map<string, WarehouseRow[]>): Chunk[] => {
+  const cut: Chunk[] = [];
+  for (const [unitId, rows] of units) {
+    const texts = rows.map((row) => JSON.stringify(row));
+    const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text) + 1, Buffer.byteLength(unitId));
     const last = cut.at(-1);
-    if (last && last.items.length < MOST_ROWS && last.bytes + bytes <= MOST_BYTES) {
-      last.items.push(item);
-      last.texts.push(text);
+    if (last && last.unitIds.length + last.rows.length + rows.length < MOST_ROWS && last.bytes + bytes <= MOST_BYTES) {
+      last.unitIds.push(unitId);
+      last.rows.push(...texts);
       last.bytes += bytes;
     } else {
-      cut.push({ items: [item], texts: [text], bytes });
+      cut.push({ unitIds: [unitId], rows: texts, bytes });
     }
   }
-  return cut.map(({ items: own, texts }) => ({ items: own, text: `[${texts.join(',')}]` }));
+  return cut;
 };
+
+/** A call comes last: whoever sees it sees its answers. */
+const IN_ORDER = WAREHOUSE_TABLES.toSorted((a, b) => Number(a === 'calls') - Number(b === 'calls'));
 
 /**
  * Loads rows into Snowflake's tables, by MERGE in batches.
  *
  * Every statement may be run again: rows replace themselves, and what is removed is gone. So each attempt asks under
- * request IDs of its own: under that of one that failed or was cancelled, Snowflake answers with the failure for ever.
- * Rows are merged before older ones are removed: nobody sees a call without its answers.
+ * request IDs of its own: under those of one that failed or was cancelled, Snowflake would answer with that failure for
+ * ever. Rows are merged before their units' older ones are removed.
  */
 export const createSnowflakeLoader = (client: SnowflakeClient): TableLoader => {
   const execute = async (sql: string, bindings: (string | number)[], signal: AbortSignal): Promise<void> => {
@@ -91,13 +97,14 @@ export const createSnowflakeLoader = (client: SnowflakeClient): TableLoader => {
   return {
     async load(project, { loadId, readAt, units }, signal) {
       let loaded = 0;
-      for (const [table, own] of Map.groupBy(units, (unit) => unit.table)) {
-        const rows: WarehouseRow[] = own.flatMap((unit: UnitRows) => (unit.rows.length === 0 ? [] : fileRows(unit, { project, loadId, readAt }).map((row) => ({ ...row, dt: unit.dt }))));
-        for (const { text, items } of chunks(rows)) {
-          await execute(mergeSql(table), [text], signal);
-          loaded += items.length;
+      for (const table of IN_ORDER) {
+        const own = Map.groupBy(units.filter((unit) => unit.table === table), ({ unitId }) => unitId);
+        const rowsOf = (unit: UnitRows): WarehouseRow[] => (unit.rows.length === 0 ? [] : fileRows(unit, { project, loadId, readAt }).map((row) => ({ ...row, dt: unit.dt })));
+        for (const { unitIds, rows } of chunks(new Map([...own].map(([unitId, same]) => [unitId, same.flatMap(rowsOf)])))) {
+          if (rows.length > 0) await execute(mergeSql(table), [`[${rows.join(',')}]`], signal);
+          await execute(pruneSql(table), [project, loadId, JSON.stringify(unitIds)], signal);
+          loaded += rows.length;
         }
-        for (const { text } of chunks([...new Set(own.map(({ unitId }) => unitId))])) await execute(pruneSql(table), [project, loadId, text], signal);
       }
       return loaded;
     },
