@@ -367,16 +367,18 @@ export const createCalls = (db: Database) => ({
   /** Drops the results of `from`, of its group and of all later steps. */
   async dropResults({ project, callId, version }: CallVersion, steps: Step[]): Promise<void> {
     if (steps.length === 0) return;
-    await db
-      .updateTable('call_versions')
-      .set(Object.fromEntries(steps.map((step) => [RESULT_COLUMN[step], null])))
-      .where('project', '=', project)
-      .where('call_id', '=', callId)
-      .where('version', '=', version)
-      .execute();
-    if (!steps.includes('analysis')) return;
-    await dropReviews(db, { project, callId, version });
-    await settleScore(db, { project, callId, version });
+    await db.transaction().execute(async (tx) => {
+      // The reviews know the names of the speakers: dropped in two steps, a crash between them would lose those.
+      if (steps.includes('analysis')) await dropReviews(tx, { project, callId, version });
+      await tx
+        .updateTable('call_versions')
+        .set(Object.fromEntries(steps.map((step) => [RESULT_COLUMN[step], null])))
+        .where('project', '=', project)
+        .where('call_id', '=', callId)
+        .where('version', '=', version)
+        .execute();
+      if (steps.includes('analysis')) await settleScore(tx, { project, callId, version });
+    });
   },
 
   /** Records where a call stands, for every state that is not the running of a step. */
@@ -426,6 +428,12 @@ const setState = async (db: Database, { project, callId, version }: CallVersion,
       .where('version', '=', version)
       .where('state', 'in', from)
       .execute();
+    // A run that ends without an analysis leaves the call without one: what an older run was graded does not stand for it.
+    if (change.state === 'completed') {
+      await sql`delete from call_analysis graded using call_versions newest
+        where graded.project = ${project} and graded.call_id = ${callId} and graded.version <= ${version}
+          and newest.project = ${project} and newest.call_id = ${callId} and newest.version = ${version} and newest.analysis is null and newest.state = 'completed'`.execute(tx);
+    }
   });
 };
 

@@ -85,4 +85,25 @@ describe.each(['PGlite', 'PostgreSQL'])('quality over many calls on %s', (kind) 
     await keep('c6', { at: MIDNIGHT - 80_000_000, version: 2 }, analysis(20, {}));
     expect(await quality.totals(only, { by: 'rubric', timeZone: 'UTC', limit: 10 })).toMatchObject([{ calls: 1, averageScorePercent: 20 }]);
   });
+
+  it('holds nothing of a call whose newest run ended without an analysis', async () => {
+    const calls = createCalls(db);
+    const at = MIDNIGHT - 160_000_000;
+    const only = { ...all, from: new Date(at - 1_000), to: new Date(at + 1_000) };
+    const counted = async (): Promise<number> => (await quality.totals(only, { by: 'rubric', timeZone: 'UTC', limit: 10 })).reduce((sum, total) => sum + total.calls, 0);
+    const version = (number: number) => ({ project: 'default', callId: 'c7', version: number });
+    await keep('c7', { at }, analysis(90, {}));
+    await calls.openVersion(version(1), { from: 'recording', state: 'staged' });
+    await calls.keepResult(version(1), 'analysis', analysis(90, {}));
+    await calls.setState(version(1), { state: 'completed', result: 'processed' });
+    expect(await counted()).toBe(1);
+    await calls.openVersion(version(2), { from: 'recording', state: 'staged' });
+    await calls.setState(version(2), { state: 'processing', step: 'analysis' });
+    // Until it ends, what the older one was graded stands.
+    expect(await counted()).toBe(1);
+    await calls.setState(version(1), { state: 'completed', result: 'too_short' });
+    expect(await counted()).toBe(1);
+    await calls.setState(version(2), { state: 'completed', result: 'too_short' });
+    expect(await counted()).toBe(0);
+  });
 });
