@@ -53,7 +53,7 @@ export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmi
   const idempotency = createIdempotency(db);
   const expiry = createExpiry({ calls, projects, client: callsClient, log });
   const housekeeping = [
-    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep, completeness: completenessClient.sweep, uploads: createUploadSweep({ uploads, objects, log }), messages: createMessageSweep({ messages, client: messagesClient, keepMs: config.MESSAGE_KEEP, log }), tracking: () => wiring.tracking.sweep(config.TRACKING_KEEP) }, everyMs: HOUR_MS, log }),
+    startHousekeeping({ sweeps: { accounts: accounts.sweep, idempotency: idempotency.sweep, inbox: inbox.sweep, staging: expiry.sweep, erasures: erasuresClient.sweep, completeness: completenessClient.sweep, completenessDays: completeness.sweep, uploads: createUploadSweep({ uploads, objects, log }), messages: createMessageSweep({ messages, client: messagesClient, keepMs: config.MESSAGE_KEEP, log }), tracking: () => wiring.tracking.sweep(config.TRACKING_KEEP) }, everyMs: HOUR_MS, log }),
     startHousekeeping({ sweeps: { warehouse: warehouse.client.sweep }, everyMs: HOUR_MS / 60, log }),
     startHousekeeping({ sweeps: { budgets: budgetRelease.everywhere, voiceCalls: voiceCallsClient.sweep }, everyMs: HOUR_MS / 4, log }),
   ];

@@ -150,6 +150,11 @@ export const createCompleteness = (db: Database) => ({
     return rows.map(({ event_id: eventId, ...row }) => ({ eventId, ...row }));
   },
 
+  /** Drops what was found of days of more than a year ago, and with it the IDs that stand nowhere else. One that somebody has had compared lately stays for a month. */
+  async sweep(): Promise<void> {
+    await sql`delete from completeness_days where day < to_char(now() - interval '1 year', 'YYYY-MM-DD') and started_at < now() - interval '31 days'`.execute(db);
+  },
+
   /** Some calls of ours of that day that the source did not list and nobody has looked for yet, in the order of their start. */
   async unlisted({ project, source, day }: DayKey, { fromMs, toMs }: Pick<OpenedDay, 'fromMs' | 'toMs'>, limit: number): Promise<{ callId: string; startedAtMs: number }[]> {
     const at = isGivenSource(source) ? sql.ref('first_seen_at') : sql.ref('started_at');
