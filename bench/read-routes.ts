@@ -11,6 +11,7 @@ import { loadConfig } from '../src/config.ts';
 import { createLog } from '../src/telemetry/log.ts';
 import { wire } from '../src/wiring.ts';
 import { LARGE, planOf, readsOf, statementsOf, timesOf, tokenFor } from './reads.ts';
+import { UNUSED_SYSTEMS } from './unused-systems.ts';
 
 /**
  * Measures every route that reads, through the API, on a database that `npm run seed` has filled:
@@ -19,7 +20,6 @@ import { LARGE, planOf, readsOf, statementsOf, timesOf, tokenFor } from './reads
 const { values } = parseArgs({ options: { times: { type: 'string', default: '200' }, project: { type: 'string', default: 'seed-1' }, plans: { type: 'boolean', default: false } } });
 const url = process.env['DATABASE_URL'];
 if (!url?.startsWith('postgres')) throw new Error('Set DATABASE_URL to a database that `npm run seed` has filled.');
-const nowhere = 'http://127.0.0.1:1';
 
 const folder = await mkdtemp(join(tmpdir(), 'aftercall-bench-'));
 const server = await startDevServerProcess({ cliPath: await temporalCli(), port: await freePort(), uiPort: await freePort(), metricsPort: await freePort() });
@@ -30,16 +30,7 @@ const config = loadConfig({
   OBJECTS_DIR: join(folder, 'objects'),
   API_PORT: '0',
   LOG_LEVEL: 'error',
-  // Nothing here is asked.
-  WEBEX_BASE_URL: nowhere,
-  WEBEX_CLIENT_ID: 'none',
-  WEBEX_CLIENT_SECRET: 'none',
-  WEBEX_REFRESH_TOKEN: 'none',
-  OPENAI_BASE_URL: nowhere,
-  OPENAI_API_KEY: 'none',
-  SFDC_URL: nowhere,
-  SFDC_CLIENT_ID: 'none',
-  SFDC_CLIENT_SECRET: 'none',
+  ...UNUSED_SYSTEMS,
 });
 const wiring = await wire(config, createLog(config, 'bench'));
 const api = await startApi(wiring);

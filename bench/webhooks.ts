@@ -15,6 +15,7 @@ import { DEFAULT_PROJECT } from '../src/domain/ids.ts';
 import { METADATA_PROJECT, METADATA_VOICE_CALL } from '../src/domain/voice.ts';
 import { startPostgres } from '../test/support/postgres.ts';
 import { percentile, type Sent, sendSteadily } from './open-loop.ts';
+import { UNUSED_SYSTEMS } from './unused-systems.ts';
 
 /**
  * Measures how fast Retell's webhooks are acknowledged, with Temporal stopped in the middle, and counts whether all
@@ -159,15 +160,7 @@ try {
     RETELL_API_KEY: KEY,
     // Nothing here is asked.
     RETELL_BASE_URL: nowhere,
-    WEBEX_BASE_URL: nowhere,
-    WEBEX_CLIENT_ID: 'none',
-    WEBEX_CLIENT_SECRET: 'none',
-    WEBEX_REFRESH_TOKEN: 'none',
-    OPENAI_BASE_URL: nowhere,
-    OPENAI_API_KEY: 'none',
-    SFDC_URL: nowhere,
-    SFDC_CLIENT_ID: 'none',
-    SFDC_CLIENT_SECRET: 'none',
+    ...UNUSED_SYSTEMS,
   });
   await Promise.all([answers(`http://127.0.0.1:${barePort}/`, 'POST'), answers(`http://127.0.0.1:${apiPort}/readyz`)]);
   const sample = bodyOf({ event: 'call_ended', at: 0 });

@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { AthenaClient, GetQueryExecutionCommand, StopQueryExecutionCommand } from '@aws-sdk/client-athena';
 import { CreateDatabaseCommand, CreateTableCommand, GlueClient } from '@aws-sdk/client-glue';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
@@ -15,6 +14,7 @@ import type { QueryOptions, QueryParameter } from '../../src/adapters/warehouse/
 import { startAws, REGION, type TestAws } from '../support/moto.ts';
 import { addFaults, clearFaults, ledgerOf } from '../support/sandbox.ts';
 import { sqlglotPython } from '../support/snowflake.ts';
+import { until } from '../support/until.ts';
 
 const ROWS = 2_500;
 /** What a name may be, and what would become of the query if it stood in there as it is. */
@@ -71,14 +71,6 @@ const asked = async (target: string, since = 0): Promise<Asked['body'][]> => ((a
 const seen = async (): Promise<number> => (await ledgerOf(athena, 'asked')).length;
 const requests = async (): Promise<number> => ((await (await fetch(`${athena.url}/_sandbox/requests`)).json()) as object[]).length;
 const executions = async (): Promise<number> => (await ledgerOf(athena, 'query')).length;
-const until = async <T>(what: string, find: () => Promise<T | undefined>): Promise<T> => {
-  for (let left = 1_000; left > 0; left -= 1) {
-    const found = await find();
-    if (found !== undefined) return found;
-    await sleep(20);
-  }
-  throw new Error(`Never: ${what}`);
-};
 
 const ALL = 'SELECT n FROM counted ORDER BY n';
 const refusal = (type: string) => ({ kind: 'respond', status: 400, body: { __type: type, message: 'Rate exceeded' } }) as const;

@@ -4,12 +4,12 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { z } from 'zod';
 import { RETELL_ACCOUNT } from '../../sandbox/retell/server.ts';
 import { RetellCallSchema, RetellConcurrencySchema } from '../../src/adapters/retell/retell.schema.ts';
 import { addFaults, clearFaults, ledgerOf, startRetellSandbox } from '../support/sandbox.ts';
+import { until } from '../support/until.ts';
 
 /**
  * The stand-in, held against what Retell publishes: the field names, types and units of the phone call in the types of
@@ -115,13 +115,6 @@ const ask = async (method: string, path: string, body?: object, key = RETELL_ACC
 };
 const place = async (to = '+15550110', more: object = {}): Promise<Call> => Call.parse((await ask('POST', '/v2/create-phone-call', { from_number: '+15550100', to_number: to, ...more })).body);
 const get = async (id: string): Promise<Call> => Call.parse((await ask('GET', `/v2/get-call/${id}`)).body);
-const until = async (what: string, holds: () => boolean | Promise<boolean>): Promise<void> => {
-  for (let left = 400; left > 0; left -= 1) {
-    if (await holds()) return;
-    await sleep(25);
-  }
-  throw new Error(`Never: ${what}`);
-};
 const analysed = async (id: string): Promise<Call> => {
   await until(`${id} is analysed`, async () => (await get(id)).call_analysis !== undefined);
   return get(id);

@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { RETELL_ACCOUNT } from '../../sandbox/retell/server.ts';
 import type { DevServer } from '../../scripts/dev-server.ts';
@@ -13,6 +12,7 @@ import { METADATA_PROJECT, METADATA_VOICE_CALL } from '../../src/domain/voice.ts
 import { startRetellSandbox, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
+import { until } from '../support/until.ts';
 
 const PROJECT = 'default';
 const ALL_EVENTS = ['call_started', 'call_ended', 'call_analyzed'];
@@ -56,14 +56,6 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-const until = async <T>(what: string, find: () => Promise<T | undefined>): Promise<T> => {
-  for (let left = 1_800; left > 0; left -= 1) {
-    const found = await find();
-    if (found !== undefined) return found;
-    await sleep(100);
-  }
-  throw new Error(`Never: ${what}`);
-};
 interface Told {
   call_id: string;
   call_status: string;

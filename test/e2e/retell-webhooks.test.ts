@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { RETELL_ACCOUNT } from '../../sandbox/retell/server.ts';
 import { signatureOf } from '../../sandbox/retell/webhooks.ts';
@@ -12,6 +11,7 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 import { startRetellSandbox, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
+import { until } from '../support/until.ts';
 
 const PROJECT = 'default';
 const HONEST = { lose: 0, loseEvents: [], times: 1, reverse: 1, delayMs: 0, jitterMs: 0 };
@@ -53,14 +53,6 @@ beforeEach(async () => {
   await retell.control('webhooks', { ...HONEST, url: `${api.url}/webhooks/retell` });
 });
 
-const until = async <T>(what: string, find: () => Promise<T | undefined>): Promise<T> => {
-  for (let left = 1_800; left > 0; left -= 1) {
-    const found = await find();
-    if (found !== undefined) return found;
-    await sleep(100);
-  }
-  throw new Error(`Never: ${what}`);
-};
 const read = (voiceCallId: string): Promise<VoiceCallRow> => system.wiring.voiceCalls.get(PROJECT, voiceCallId);
 const reaches = (voiceCallId: string, ...states: VoiceCallRow['state'][]): Promise<VoiceCallRow> =>
   until(`${voiceCallId} is ${states.join(' or ')}`, async () => {

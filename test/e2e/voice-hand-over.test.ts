@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { DevServer } from '../../scripts/dev-server.ts';
 import { startApi } from '../../src/api/start.ts';
@@ -17,6 +16,7 @@ import type { Transcript } from '../../src/domain/transcript.ts';
 import { addFaults, clearFaults, ledgerOf, startRetellSandbox, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
+import { until } from '../support/until.ts';
 
 const PROJECT = 'default';
 let folder: string;
@@ -53,14 +53,6 @@ afterEach(async () => {
   await system.wiring.projects.changeSettings(PROJECT, { presets: {}, takeUnplacedCalls: false, callBudgetMicroUsd: 0, dailyBudgetMicroUsd: 0 });
 });
 
-const until = async <T>(what: string, find: () => Promise<T | undefined>): Promise<T> => {
-  for (let left = 1_200; left > 0; left -= 1) {
-    const found = await find();
-    if (found !== undefined) return found;
-    await sleep(100);
-  }
-  throw new Error(`Never: ${what}`);
-};
 
 /** Places a call to a number, and waits until it is where it is going. */
 const place = async (to: string): Promise<VoiceCallRow> => {

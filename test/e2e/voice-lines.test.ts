@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { DevServer } from '../../scripts/dev-server.ts';
 import { startApi } from '../../src/api/start.ts';
@@ -11,6 +10,7 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 import { ledgerOf, startRetellSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
+import { until } from '../support/until.ts';
 
 const PROJECT = 'default';
 const FROM = '+15550100';
@@ -52,14 +52,6 @@ const ask = async <T = Record<string, unknown>>(method: string, path: string, { 
 const changeSettings = async (settings: object): Promise<void> => {
   const { status, text } = await ask('PATCH', 'settings', { body: settings });
   expect([status, text]).toEqual([200, expect.anything()]);
-};
-const until = async <T>(what: string, find: () => Promise<T | undefined | false>): Promise<T> => {
-  for (let left = 1_200; left > 0; left -= 1) {
-    const found = await find();
-    if (found !== undefined && found !== false) return found;
-    await sleep(100);
-  }
-  throw new Error(`Never: ${what}`);
 };
 
 interface Batch {

@@ -170,10 +170,7 @@ export const createAmoCrm = ({ session, guard, timeoutMs, pageSize = PAGE_SIZE, 
         signal,
         guard,
         timeoutMs,
-        explain: ({ status, message }) =>
-          [401, 403, 404, 410].includes(status)
-            ? new AftercallError('RECORDING_LINK_EXPIRED', `${message} The telephone system does not give it out under this link, or not yet.`, { advice: 'It is looked up and tried again. If it stays, open the link of the call in amoCRM by hand.', outcome: 'refused' })
-            : undefined,
+        refused: { why: 'The telephone system does not give it out under this link, or not yet.', advice: 'It is looked up and tried again. If it stays, open the link of the call in amoCRM by hand.' },
       }),
   };
 };

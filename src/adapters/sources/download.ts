@@ -1,6 +1,6 @@
 import { AftercallError, isAftercallError } from '../../domain/errors.ts';
 import type { Guard } from '../http/guard.ts';
-import { reasonOf, type Refusal, send } from '../http/http.ts';
+import { reasonOf, send } from '../http/http.ts';
 import type { RecordingLink, RecordingStream } from './source.ts';
 
 export interface Download {
@@ -11,11 +11,15 @@ export interface Download {
   guard: Guard;
   /** For the answer's headers, and for each piece of its body. */
   timeoutMs: number;
-  explain: (refusal: Refusal) => AftercallError | undefined;
+  /** What it means that the link is refused, and what to do: the link has to be asked for again. */
+  refused: { why: string; advice: string; statuses?: readonly number[] };
 }
 
+/** Answers of stores to a link that is not good, or not any more. */
+const REFUSED: readonly number[] = [401, 403, 404, 410];
+
 /** Opens a recording by its link alone: no credentials of ours go with it. */
-export const openDownload = async ({ link, offset, signal, guard, timeoutMs, explain }: Download): Promise<RecordingStream> => {
+export const openDownload = async ({ link, offset, signal, guard, timeoutMs, refused: { why, advice, statuses = REFUSED } }: Download): Promise<RecordingStream> => {
   const response = await send({
     system: 'the recording store',
     doing: `Downloading the recording ${link.fileName}`,
@@ -24,7 +28,7 @@ export const openDownload = async ({ link, offset, signal, guard, timeoutMs, exp
     headers: offset > 0 ? { range: `bytes=${offset}-` } : {},
     signal,
     timeoutMs,
-    explain,
+    explain: ({ status, message }) => (statuses.includes(status) ? new AftercallError('RECORDING_LINK_EXPIRED', `${message} ${why}`, { advice, outcome: 'refused' }) : undefined),
   });
   const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers.get('content-range') ?? '');
   const partial = response.status === 206 && range;

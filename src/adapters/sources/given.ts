@@ -47,10 +47,7 @@ export const createGivenSource = ({ project, name, given, objects, guard, timeou
         signal,
         guard,
         timeoutMs,
-        explain: ({ status, message }) =>
-          [401, 403, 404, 410].includes(status)
-            ? new AftercallError('RECORDING_LINK_EXPIRED', `${message} The link that came with the call does not give the recording out, or not any more.`, { advice: 'Hand the call in again with a fresh link, or upload the recording, then retry.', outcome: 'refused' })
-            : undefined,
+        refused: { why: 'The link that came with the call does not give the recording out, or not any more.', advice: 'Hand the call in again with a fresh link, or upload the recording, then retry.' },
       });
     }
     const key = link.url.slice(UPLOADED.length);

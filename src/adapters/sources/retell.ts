@@ -111,8 +111,7 @@ export const createRetellSource = ({ client, project, guard, timeoutMs, channels
         signal,
         guard,
         timeoutMs,
-        explain: ({ status, message }) =>
-          [401, 403, 404, 410].includes(status) ? new AftercallError('RECORDING_LINK_EXPIRED', `${message} The link has probably expired.`, { advice: 'A new link is asked for at the next try.', outcome: 'refused' }) : undefined,
+        refused: { why: 'The link has probably expired.', advice: 'A new link is asked for at the next try.' },
       }),
   };
 };

@@ -141,8 +141,7 @@ export const createWebex = ({ config, credentials, tokenName = 'webex', guard: o
         signal,
         guard,
         timeoutMs: config.UPSTREAM_TIMEOUT,
-        explain: ({ status, message }) =>
-          status === 401 || status === 403 ? new AftercallError('RECORDING_LINK_EXPIRED', `${message} The link has probably expired.`, { advice: 'A new link is asked for at the next try.', outcome: 'refused' }) : undefined,
+        refused: { why: 'The link has probably expired.', advice: 'A new link is asked for at the next try.', statuses: [401, 403] },
       }),
   };
 };
