@@ -126,7 +126,7 @@ const row = (what: string, sent: readonly Sent[]): string => {
   return `| ${what} | ${sent.length} | ${sent.length - taken.length} | ${at(0.5)} | ${at(0.99)} | ${at(1)} |`;
 };
 
-const postgres = await startPostgres({ durable: true });
+const postgres = await startPostgres({ own: true, durable: true });
 const databaseUrl = await postgres.createDatabase();
 const ports = { port: await freePort(), uiPort: await freePort(), metricsPort: await freePort() };
 const startTemporal = async () => startDevServerProcess({ cliPath: await temporalCli(), dbFile: join(folder, 'temporal.db'), ...ports });

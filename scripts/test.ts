@@ -3,6 +3,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { migrate, openDatabase } from '../src/db/database.ts';
+import { startPostgres } from '../test/support/postgres.ts';
 import { ffmpeg, motoServer, say, sqlglotPython, temporalCli } from './programs/index.ts';
 
 /**
@@ -29,7 +31,13 @@ const check = async (name: string, work: () => Promise<number>): Promise<void> =
   else failed += 1;
 };
 
-const env = { TEMPORAL_CLI: await temporalCli(), FFMPEG_PATH: await ffmpeg(), MOTO_SERVER: await motoServer(), SQLGLOT_PYTHON: await sqlglotPython() };
+// One server for all tests, each of which has databases of its own.
+const postgres = await startPostgres();
+// The role that is the server's, not a database's, is there before two tests make it at once.
+const first = await openDatabase(await postgres.createDatabase());
+await migrate(first);
+await first.destroy();
+const env = { TEMPORAL_CLI: await temporalCli(), FFMPEG_PATH: await ffmpeg(), MOTO_SERVER: await motoServer(), SQLGLOT_PYTHON: await sqlglotPython(), TEST_DATABASE_URL: postgres.url };
 if (args.length === 0) {
   await check('type check', () => run(installed('tsc'), ['-p', '.']));
   await check('lint', () => run(installed('eslint'), ['.']));
@@ -52,6 +60,7 @@ const code = await run(installed('jest'), [...extra, '--maxWorkers=2', '--json',
 });
 const results = JSON.parse(await readFile(outputFile, 'utf8').catch(() => '{}')) as { numPassedTests?: number; numFailedTests?: number; numFailedTestSuites?: number; testResults?: { assertionResults: unknown[] }[] };
 await rm(folder, { recursive: true, force: true });
+await postgres.stop();
 passed += results.numPassedTests ?? 0;
 // A file that does not load runs no test and fails all the same.
 const brokenFiles = (results.testResults ?? []).filter((file) => file.assertionResults.length === 0).length;

@@ -19,6 +19,7 @@ import { addNotes, amoCrmConfigAt, notesOf, setLimits } from '../support/amocrm.
 import { complete } from '../support/config.ts';
 import { addRecord, deleteRecord, failureOf, recordsOf } from '../support/salesforce.ts';
 import { addFaults, ffmpegPath, ledgerOf } from '../support/sandbox.ts';
+import { anyDatabase } from '../support/postgres.ts';
 
 const KEYS = `k:${Buffer.alloc(32, 1).toString('base64')}`;
 let folder: string;
@@ -38,7 +39,7 @@ beforeEach(async () => {
   servers += 1;
   amocrm = await startAmoCrm({ calls: SAMPLE_CALLS, audioFolder: AUDIO_FOLDER, dataFolder: join(folder, String(servers)), ffmpegPath: ffmpegPath() });
   await setLimits(amocrm, { perSecond: 10_000 });
-  db = await openDatabase('pglite:');
+  db = await openDatabase(await anyDatabase());
   await migrate(db);
 });
 afterEach(async () => {

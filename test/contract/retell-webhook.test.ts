@@ -11,6 +11,7 @@ import { createKeyRing } from '../../src/crypto/key-ring.ts';
 import { createInbox, type Inbox } from '../../src/db/inbox.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { complete } from '../support/config.ts';
+import { anyDatabase } from '../support/postgres.ts';
 
 const KEY = 'key_5f0c9a1e3b7d42688f1a';
 const OTHER_KEY = 'key_77777777777777777777';
@@ -22,7 +23,7 @@ let counts: Record<string, number>;
 let kicks: number;
 
 beforeAll(async () => {
-  db = await openDatabase('pglite:');
+  db = await openDatabase(await anyDatabase());
   await migrate(db);
   inbox = createInbox(db, createKeyRing(`k1:${Buffer.alloc(32, 7).toString('base64')}`));
   const app = express();
@@ -37,7 +38,7 @@ beforeAll(async () => {
   );
   app.use(problemHandler(createLog({ ...loadConfig(complete), LOG_LEVEL: 'error' }, 'test')));
   api = await listen(app, { host: '127.0.0.1', port: 0 });
-}, 120_000);
+});
 afterAll(async () => {
   await api?.close();
   await db?.destroy();
@@ -276,4 +277,4 @@ it('is not taken, and is to be sent again, while the database hangs and thousand
   // Once those are written there is room again.
   expect((await post(event('call_started'))).status).toBe(204);
   expect(await rows()).toHaveLength(5_003);
-}, 120_000);
+});

@@ -23,9 +23,10 @@ const versionOf = async (title: string) => system.wiring.calls.getVersion({ ...s
 
 beforeAll(async () => {
   server = await startTemporalProcess();
-  system = await startSystem({ server });
+  // As a newcomer has it: the database embedded.
+  system = await startSystem({ server, env: { DATABASE_URL: 'pglite:' } });
   report = await system.runWindow();
-}, 300_000);
+});
 afterAll(async () => {
   await system?.stop();
   await server?.stop();

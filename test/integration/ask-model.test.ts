@@ -15,12 +15,13 @@ import type { Transcript } from '../../src/domain/transcript.ts';
 import { loadPrices } from '../../src/prices.ts';
 import { complete } from '../support/config.ts';
 import { ffmpegPath, ledgerOf } from '../support/sandbox.ts';
+import { anyDatabase } from '../support/postgres.ts';
 
 let db: Database;
 let openai: SandboxServer;
 
 beforeAll(async () => {
-  db = await openDatabase('pglite:');
+  db = await openDatabase(await anyDatabase());
   await migrate(db);
   openai = await startOpenAI({ calls: SAMPLE_CALLS, audioFolder: AUDIO_FOLDER, ffmpegPath: ffmpegPath() });
 });

@@ -29,6 +29,7 @@ import { loadPrices } from '../../src/prices.ts';
 import { complete } from '../support/config.ts';
 import { testProviders } from '../support/providers.ts';
 import { ffmpegPath, ledgerOf } from '../support/sandbox.ts';
+import { anyDatabase } from '../support/postgres.ts';
 
 /** Real audio through the real ffmpeg, up to the transcript. */
 const audio = createFfmpegAudio(ffmpegPath());
@@ -208,13 +209,13 @@ it('prepares 50 quiet minutes for OpenAI in little memory, cut in pauses', async
   // The recording alone has 48 MB; most of what ffmpeg takes is the program itself.
   if (childrenMiB > 0) expect(childrenMiB).toBeLessThan(128);
   expect((process.memoryUsage().rss - before) / 1_048_576).toBeLessThan(64);
-}, 240_000);
+});
 
 describe('a long call through the transcription step', () => {
   let db: Database;
   let openai: SandboxServer;
   beforeAll(async () => {
-    db = await openDatabase('pglite:');
+    db = await openDatabase(await anyDatabase());
     await migrate(db);
   });
   afterAll(() => db?.destroy());
@@ -304,5 +305,5 @@ describe('a long call through the transcription step', () => {
     const { transcript, requests } = await transcribe(path, { ...GOOD, recording: { file: 'long.wav', servedAs: 'wav' }, script: lines }, folder);
     expect(requests).toBe(2);
     expectScript(transcript, lines);
-  }, 240_000);
+  });
 });

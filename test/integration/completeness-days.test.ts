@@ -2,12 +2,13 @@ import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { sql } from 'kysely';
 import { createCompleteness } from '../../src/db/completeness.ts';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
+import { anyDatabase } from '../support/postgres.ts';
 
 let db: Database;
 beforeAll(async () => {
-  db = await openDatabase('pglite:');
+  db = await openDatabase(await anyDatabase());
   await migrate(db);
-}, 60_000);
+});
 afterAll(() => db?.destroy());
 
 it('drops days of more than a year ago with the IDs that were found of them, and none that somebody has just compared', async () => {

@@ -29,6 +29,7 @@ import { complete } from '../support/config.ts';
 import { addRecord, failureOf, recordsOf, requestsOf } from '../support/salesforce.ts';
 import { testProviders } from '../support/providers.ts';
 import { addFaults, clearFaults, ledgerOf, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
+import { anyDatabase } from '../support/postgres.ts';
 
 let folder: string;
 let sandbox: TestSandbox;
@@ -44,7 +45,7 @@ const SETTINGS: Partial<ProjectSettings> = { managedAccountsOwner: MANAGED_ACCOU
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'aftercall-crm-'));
-  db = await openDatabase('pglite:');
+  db = await openDatabase(await anyDatabase());
   await migrate(db);
   objects = createFolderStore(join(folder, 'objects'));
   calls = createCalls(db);

@@ -8,6 +8,7 @@ import { createMessages } from '../../src/db/messages.ts';
 import { append } from '../../src/db/tracking.ts';
 import { createVoiceCalls } from '../../src/db/voice-calls.ts';
 import type { Evidence } from '../../src/domain/analysis.ts';
+import { anyDatabase } from '../support/postgres.ts';
 
 const WORDS = 'the heron flies at dawn';
 const quote: Evidence = { quote: WORDS, speaker: 'customer', turn: 0, startMs: 0, endMs: 1 };
@@ -15,10 +16,10 @@ const quote: Evidence = { quote: WORDS, speaker: 'customer', turn: 0, startMs: 0
 let db: Database;
 let erasures: Erasures;
 beforeAll(async () => {
-  db = await openDatabase('pglite:');
+  db = await openDatabase(await anyDatabase());
   await migrate(db);
   erasures = createErasures(db);
-}, 60_000);
+});
 afterAll(() => db?.destroy());
 
 /** A call with words in every place that may hold some. */

@@ -8,10 +8,11 @@ import { createCalls } from '../../src/db/calls.ts';
 import { migrate, openDatabase } from '../../src/db/database.ts';
 import { asOwner } from '../../src/db/scope.ts';
 import { createLog, temporalLogger } from '../../src/telemetry/log.ts';
+import { anyDatabase } from '../support/postgres.ts';
 
 it('says what failed in the database, and nothing of whose call it was', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'aftercall-log-'));
-  const db = await openDatabase('pglite:');
+  const db = await openDatabase(await anyDatabase());
   await migrate(db);
   await asOwner(() => sql`drop table calls cascade`.execute(db));
   const error: unknown = await createCalls(db)

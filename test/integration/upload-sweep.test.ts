@@ -14,6 +14,7 @@ import { createUploads } from '../../src/db/uploads.ts';
 import type { CallDetails } from '../../src/domain/call.ts';
 import type { GivenAudio } from '../../src/domain/given.ts';
 import { uploadPrefix } from '../../src/domain/ids.ts';
+import { anyDatabase } from '../support/postgres.ts';
 
 const project = 'default';
 const DAY_MS = 86_400_000;
@@ -23,9 +24,9 @@ let folder: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'aftercall-uploads-'));
-  db = await openDatabase('pglite:');
+  db = await openDatabase(await anyDatabase());
   await migrate(db);
-}, 60_000);
+});
 afterAll(async () => {
   await db?.destroy();
   await rm(folder, { recursive: true, force: true });

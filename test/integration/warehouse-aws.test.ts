@@ -15,6 +15,7 @@ import { catalogTable, WAREHOUSE_TABLES } from '../../src/domain/warehouse-table
 import { REGION, startAws, type TestAws } from '../support/moto.ts';
 import { sqlglotPython } from '../support/snowflake.ts';
 import { analysis, DAY, DAY_MS, details, grade, openWarehouse, stage, type TestWarehouse } from '../support/warehouse.ts';
+import { anyDatabase } from '../support/postgres.ts';
 
 /** A bucket, Glue's catalogue as the loader makes it, and Athena over both. */
 
@@ -35,7 +36,7 @@ beforeAll(async () => {
   glue = new GlueClient({ region: REGION, endpoint: aws.url });
   const tables = glueTables({ endpoint: aws.url, region: REGION, folder });
   const athena = await startAthena({ pythonPath: sqlglotPython(), tables });
-  world = await openWarehouse('pglite:', {
+  world = await openWarehouse(await anyDatabase(), {
     objects: createS3Store({ bucket: aws.bucket, region: REGION, endpoint: aws.url }),
     engine: createAthenaEngine({ AWS_REGION: REGION, AWS_ENDPOINT_URL: athena.url, GLUE_DATABASE: DATABASE, ATHENA_WORKGROUP: 'primary', ATHENA_OUTPUT: `s3://${aws.bucket}/athena/` }, { lookEveryMs: { first: 10, most: 50 } }),
     register: registerAnew(),
@@ -48,7 +49,7 @@ beforeAll(async () => {
     await Promise.all([athena.close(), aws.stop()]);
     await rm(folder, { recursive: true, force: true });
   };
-}, 300_000);
+});
 afterAll(() => close?.());
 
 const keys = async (ending: string): Promise<string[]> => ((await aws.s3.send(new ListObjectsV2Command({ Bucket: aws.bucket }))).Contents ?? []).map(({ Key }) => Key!).filter((key) => key.endsWith(ending));
@@ -82,7 +83,7 @@ describe('the warehouse in a bucket', () => {
   it('has tables without rows as soon as anybody has looked what there is to load', async () => {
     await world.load();
     expect(await world.query((table) => `SELECT COUNT(*) FROM ${table('effects')} AS f`)).toEqual([[0]]);
-  }, 120_000);
+  });
 
   it('gives Athena the counts of the database: as loaded, put together, and both', async () => {
     const { db } = world;
@@ -109,7 +110,7 @@ describe('the warehouse in a bucket', () => {
     expect(await inAthena()).toEqual(await inDatabase());
     expect(await world.query((table) => `SELECT agent, dt, call_started_at FROM ${table('calls')} AS c WHERE call_id IN ('call-2', 'call-4') ORDER BY call_id`)).toEqual([['Bea', '2026-11-20', '2026-11-20T01:00:00.000Z'], ['Ada', '2026-11-20', '2026-11-20T00:00:00.000Z']]);
     expect(await world.query((table) => `SELECT (SELECT COUNT(*) FROM ${table('answers')} AS a), (SELECT COUNT(*) FROM ${table('events')} AS e), (SELECT SUM(micro_usd) FROM ${table('costs')} AS k), (SELECT COUNT(*) FROM ${table('effects')} AS f)`)).toEqual([[2, 2, 7, 0]]);
-  }, 240_000);
+  });
 
   it('is described in Glue as by the statements for Athena, for each project', async () => {
     const known = await inGlue();

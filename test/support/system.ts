@@ -13,6 +13,7 @@ import { DEFAULT_PROJECT } from '../../src/domain/ids.ts';
 import { createActivities, wire, type Wiring } from '../../src/wiring.ts';
 import { startWorkers, type Workers } from '../../src/workers.ts';
 import { complete } from './config.ts';
+import { anyDatabase } from './postgres.ts';
 import { ffmpegPath, type PlayedSystems, startTestSandbox } from './sandbox.ts';
 
 /** The whole product in this process, against a real Temporal server and the sandbox. */
@@ -50,6 +51,7 @@ export const startSystem = async ({ server, env = {}, ...given }: SystemOptions)
   const sandbox = given.sandbox ?? (await startTestSandbox(folder));
   const environment: Record<string, string> = {
     ...complete,
+    ...(env['DATABASE_URL'] ? {} : { DATABASE_URL: await anyDatabase() }),
     ...sandbox.env,
     TEMPORAL_ADDRESS: server.address,
     OBJECTS_DIR: join(folder, 'objects'),
