@@ -21,6 +21,7 @@ import { callRoutes } from './routes/calls.ts';
 import { costRoutes } from './routes/costs.ts';
 import { qualityRoutes } from './routes/quality.ts';
 import { analyticsRoutes } from './routes/analytics.ts';
+import { inboxRoutes } from './routes/inbox.ts';
 import { messageRoutes } from './routes/messages.ts';
 import { reviewRoutes } from './routes/reviews.ts';
 import { erasureRoutes } from './routes/erasures.ts';
@@ -118,6 +119,7 @@ export const createApi = (dependencies: ApiDependencies): Express => {
   connectorRoutes(routes, dependencies);
   hookRoutes(routes, dependencies);
   uploadRoutes(routes, dependencies);
+  inboxRoutes(routes, dependencies);
   costRoutes(routes, dependencies);
   settingsRoutes(routes, dependencies);
   trackingRoutes(routes, dependencies);

@@ -1,4 +1,4 @@
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import type { KeyRing } from '../crypto/key-ring.ts';
 import { type GivenCall, isGivenSource } from '../domain/given.ts';
 import { AftercallError, messageOf } from '../domain/errors.ts';
@@ -43,6 +43,58 @@ const PARKED_AFTER = sql`received_at < now() - interval '7 days'`;
 
 /** Waits between tries to deliver an event: 1 s doubling up to 5 minutes; 6 hours when it is parked. */
 const backOff = sql<Date>`now() + case when ${PARKED_AFTER} then interval '6 hours' else least(interval '5 minutes', interval '1 second' * power(2, least(attempts, 10))) end`;
+
+export const INBOX_STATES = ['waiting', 'parked', 'given_up'] as const;
+/** `waiting`: tried within minutes. `parked`: has failed for a week, tried now and then. `given_up`: what it said is dropped. */
+export type InboxState = (typeof INBOX_STATES)[number];
+
+/** An event that is not delivered, without what it says. */
+export interface InboxRow {
+  source: string;
+  eventId: string;
+  type: string;
+  state: InboxState;
+  /** The call that it brings, where that is known. */
+  callId: string | null;
+  attempts: number;
+  error: string | null;
+  receivedAt: Date;
+  /** Null: not any more. */
+  nextTryAt: Date | null;
+}
+
+/** Some of the events of a project that are not delivered. */
+export interface InboxFilter {
+  source?: string | undefined;
+  eventId?: string | undefined;
+  state?: InboxState | undefined;
+}
+
+const STATE = sql<InboxState>`case when forgotten_at is not null then 'given_up' when parked_at is not null then 'parked' else 'waiting' end`;
+
+const undelivered = (project: string, { source, eventId, state }: InboxFilter) =>
+  sql.join(
+    [
+      sql`project = ${project} and delivered_at is null`,
+      ...(source === undefined ? [] : [sql`source = ${source}`]),
+      ...(eventId === undefined ? [] : [sql`event_id = ${eventId}`]),
+      ...(state === undefined ? [] : [{ waiting: sql`forgotten_at is null and parked_at is null`, parked: sql`forgotten_at is null and parked_at is not null`, given_up: sql`forgotten_at is not null` }[state]]),
+    ],
+    sql` and `,
+  );
+
+/** Drops what events say. Their recordings go with the sweep of uploads. @returns how many there were */
+const giveUp = async (db: Database, which: RawBuilder<unknown>, note: string): Promise<number> => {
+  const { rows } = await sql<{ events: number }>`with given_up as (
+      update inbox set forgotten_at = now(), body = '{}', sealed = null, error = coalesce(error, '') || ${storable(note)}
+      where ${WAITS} and parked_at is not null and ${which}
+      returning project, audio_key
+    ), recordings as (
+      insert into uploads (project, key) select project, audio_key from given_up where audio_key is not null on conflict do nothing
+    )
+    select count(*)::int as events from given_up`.execute(db);
+  return rows[0]!.events;
+};
 
 /** What waits, of one source of one project, for a person to see. */
 export interface ParkedEvents {
@@ -213,6 +265,28 @@ export const createInbox = (db: Database, keyRing: KeyRing) => ({
     return Number(row.events);
   },
 
+  /** What is not delivered, the oldest first. */
+  async list(project: string, filter: InboxFilter, { limit, after }: { limit: number; after?: { startedAt: Date; id: string } | undefined }): Promise<InboxRow[]> {
+    // To the millisecond, as the position is given back.
+    const received = sql`date_trunc('milliseconds', received_at)`;
+    const { rows } = await sql<InboxRow>`
+      select source, event_id as "eventId", type, ${STATE} as state, about as "callId", attempts, error, received_at as "receivedAt", case when forgotten_at is null then next_attempt_at end as "nextTryAt"
+      from inbox where ${undelivered(project, filter)} ${after ? sql`and (${received}, source || '/' || event_id) > (${after.startedAt.toISOString()}::timestamptz, ${after.id})` : sql``}
+      order by ${received}, source || '/' || event_id limit ${limit}`.execute(db);
+    return rows;
+  },
+
+  /** Has what waits tried at once. @returns how many events */
+  async retry(project: string, filter: Pick<InboxFilter, 'source' | 'eventId'>): Promise<number> {
+    const { numAffectedRows } = await sql`update inbox set next_attempt_at = now() where ${undelivered(project, filter)} and forgotten_at is null`.execute(db);
+    return Number(numAffectedRows ?? 0);
+  },
+
+  /** Gives parked events up, for a person. Those that are being tried stay. @returns how many events */
+  async discard(project: string, filter: Pick<InboxFilter, 'source' | 'eventId'>, by: string): Promise<number> {
+    return giveUp(db, sql`next_attempt_at > now() and ${undelivered(project, filter)}`, ` ${by} gave it up, and what it said was dropped.`);
+  },
+
   /** For alarms: what has failed for a week. */
   async parked(): Promise<ParkedEvents[]> {
     const { rows } = await sql<ParkedEvents>`
@@ -227,12 +301,7 @@ export const createInbox = (db: Database, keyRing: KeyRing) => ({
    */
   async sweep(): Promise<void> {
     await db.deleteFrom('inbox').where((where) => where.or([where('delivered_at', '<', sql<Date>`now() - interval '30 days'`), where('forgotten_at', '<', sql<Date>`now() - interval '30 days'`)])).execute();
-    await sql`with given_up as (
-        update inbox set forgotten_at = now(), body = '{}', sealed = null, error = coalesce(error, '') || ' It was given up after 30 days, and what it said was dropped.'
-        where ${WAITS} and parked_at is not null and received_at < now() - interval '30 days'
-        returning project, audio_key
-      )
-      insert into uploads (project, key) select project, audio_key from given_up where audio_key is not null on conflict do nothing`.execute(db);
+    await giveUp(db, sql`received_at < now() - interval '30 days'`, ' It was given up after 30 days, and what it said was dropped.');
   },
 });
 

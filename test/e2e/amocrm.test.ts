@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { AMOCRM_CLIENT } from '../../sandbox/amocrm/server.ts';
 import { SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
@@ -21,6 +20,7 @@ import { addFaults, clearFaults, ledgerOf, startTestSandbox, type TestSandbox } 
 import { requestsOf } from '../support/salesforce.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
+import { until as wait } from '../support/until.ts';
 
 const SECRET = 'an-address-of-amocrm-nobody-guesses';
 const GOOD = SAMPLE_CALLS.find((call) => call.title.includes('qualified'))!;
@@ -48,16 +48,10 @@ const noteForm = (list: string, id: number | string, more: Record<string, string
 const inboxRows = () => system.wiring.db.selectFrom('inbox').selectAll().where('source', '=', 'amocrm').orderBy('received_at').execute();
 const callsOf = async (): Promise<string[]> => (await system.wiring.calls.list({ project: 'default', source: 'amocrm' }, { limit: 100 })).map(({ callId }) => callId);
 /** Until all that came in has been delivered. */
-const delivered = async (): Promise<void> => {
-  for (let left = 200; left > 0; left -= 1) {
-    if ((await inboxRows()).every((row) => row.delivered_at !== null)) return;
-    await sleep(50);
-  }
-  throw new Error('Something was not delivered.');
-};
+const delivered = (): Promise<boolean> => wait('all is delivered', async () => (await inboxRows()).every((row) => row.delivered_at !== null), 50);
 /** Waits for a call that may not have been taken in yet. */
 const until = async (callId: string, state: CallState): Promise<CallRow> => {
-  for (let left = 400; left > 0 && !(await system.wiring.calls.find(system.key(callId))); left -= 1) await sleep(50);
+  await wait(`${callId} is taken in`, async () => (await system.wiring.calls.find(system.key(callId))) !== undefined, 50);
   return system.until(callId, state);
 };
 const leads = async (): Promise<number> => (await ledgerOf(sandbox.salesforce, 'lead_created')).length;
@@ -72,7 +66,7 @@ beforeAll(async () => {
   api = await startApi(system.wiring);
   // The integration subscribes, as it would when it is connected.
   await addHook();
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();
@@ -187,13 +181,37 @@ describe('a webhook of amoCRM', () => {
     expect(await callsOf()).toContain(`amo-lead-${id}`);
   });
 
+  it('that cannot be delivered is shown with why, and is tried at once when somebody asks for it', async () => {
+    const ask = async (method: string, path: string, body?: object) => {
+      const headers = { authorization: `Bearer ${system.config.API_TOKEN}`, 'content-type': 'application/json', 'idempotency-key': `inbox-${path}-key` };
+      const response = await fetch(`${api.url}/v1/projects/default/inbox${path}`, { method, headers, ...(body ? { body: JSON.stringify(body) } : {}) });
+      return { status: response.status, ...((await response.json()) as { events?: { source: string; state: string; error: string; eventId: string }[]; retried?: number; detail?: string }) };
+    };
+    await addFaults(sandbox.amocrm, { route: 'GET /api/v4/*', times: 1_000, effect: { kind: 'respond', status: 503, body: {} } });
+    const [id] = await addNotes(sandbox.amocrm, { list: 'leads', recordingOf: CONSUMER.taskId, announce: true });
+    const [event] = await wait('it has failed', async () => {
+      const { events } = await ask('GET', '?source=amocrm');
+      return events?.some(({ error }) => error !== null) && events;
+    });
+    expect(event).toMatchObject({ source: 'amocrm', state: 'waiting', error: expect.stringContaining('503') as unknown });
+    // Later than anybody would wait.
+    await system.wiring.db.updateTable('inbox').set({ next_attempt_at: new Date(Date.now() + 3_600_000) }).where('delivered_at', 'is', null).execute();
+    await clearFaults(sandbox.amocrm);
+    expect(await ask('POST', '/discard', { source: 'amocrm', eventId: event!.eventId })).toMatchObject({ status: 409, detail: expect.stringContaining('parked') as unknown });
+    expect(await ask('POST', '/retry', { eventId: event!.eventId })).toMatchObject({ status: 400 });
+    expect(await ask('POST', '/retry?', { source: 'amocrm' })).toMatchObject({ status: 200, retried: 1 });
+    await until(`amo-lead-${id}`, 'completed');
+    await delivered();
+    expect(await ask('GET', '')).toMatchObject({ events: [] });
+  });
+
   it('of our own note, or of anything but a call, starts nothing', async () => {
     const rows = (await inboxRows()).length;
     const calls = await callsOf();
     await (await system.wiring.adaptersOf('default')).callNotes.get('amocrm').put('k'.repeat(64), { kind: 'lead', id: '7000001' }, { subject: 'Graded', text: 'Score 100', date: '2026-11-20', direction: 'inbound' }, AbortSignal.timeout(10_000));
     expect((await notesOf(sandbox.amocrm, 'common')).filter(({ params }) => params.text?.includes('k'.repeat(64)))).toHaveLength(1);
-    for (let left = 50; left > 0 && !(await webhooksOf(sandbox.amocrm)).at(-1)?.body.includes('note_type%5D=4'); left -= 1) await sleep(50);
-    expect((await webhooksOf(sandbox.amocrm)).at(-1)).toMatchObject({ status: 200, body: expect.stringContaining('note_type%5D=4') as unknown });
+    await wait('our note is told of', async () => (await webhooksOf(sandbox.amocrm)).at(-1)?.body.includes('note_type%5D=4'), 50);
+    expect((await webhooksOf(sandbox.amocrm)).at(-1)).toMatchObject({ status: 200 });
     expect([(await inboxRows()).length, await callsOf()]).toEqual([rows, calls]);
   });
 });

@@ -30,7 +30,7 @@ beforeAll(async () => {
   db = await openDatabase(url);
   await migrate(db);
   inbox = createInbox(db, createKeyRing(OLD));
-}, 120_000);
+});
 afterAll(async () => {
   await db?.destroy();
   await postgres?.stop();
@@ -114,6 +114,53 @@ describe('what keeps failing', () => {
   });
 });
 
+describe('what is not delivered', () => {
+  const shown = async (filter = {}, page: Parameters<Inbox['list']>[2] = { limit: 10 }) => (await inbox.list(project, filter, page)).map(({ callId, state, attempts, error }) => [callId, state, attempts, error]);
+
+  it('is listed with why and without what it says, the oldest first, page by page', async () => {
+    const [parked, waits, done] = [event('parked', 'upload', AUDIO), event('waits'), event('done')];
+    await inbox.receiveAll([parked, done]);
+    await inbox.delivered(done);
+    await age(8);
+    await inbox.failed([parked], 'No room');
+    await inbox.receiveAll([waits, event('new', 'upload')]);
+    await inbox.failed([waits], 'Not yet');
+    expect(await shown()).toEqual([['parked', 'parked', 1, 'No room'], ['waits', 'waiting', 1, 'Not yet'], ['new', 'waiting', 0, null]]);
+    expect([await shown({ state: 'parked' }), await shown({ source: 'upload', state: 'waiting' })]).toEqual([[['parked', 'parked', 1, 'No room']], [['new', 'waiting', 0, null]]]);
+    // Events of one statement have come at the same time.
+    const paged: unknown[] = [];
+    let after: { startedAt: Date; id: string } | undefined;
+    for (;;) {
+      const [row] = await inbox.list(project, {}, { limit: 1, after });
+      if (!row) break;
+      paged.push(row.callId);
+      after = { startedAt: row.receivedAt, id: `${row.source}/${row.eventId}` };
+    }
+    expect(paged).toEqual(['parked', 'waits', 'new']);
+    expect(JSON.stringify(await inbox.list(project, {}, { limit: 10 }))).not.toMatch(new RegExp(`${LINK}|${NUMBER.slice(1)}`));
+    expect(await inbox.list('another', {}, { limit: 10 })).toEqual([]);
+  });
+
+  it('is tried at once when somebody wants it, and given up only while it is parked and not being tried', async () => {
+    const [parked, waits] = [event('parked', 'upload', AUDIO), event('waits')];
+    await inbox.receiveAll([parked]);
+    await age(8);
+    await inbox.failed([parked], 'No room');
+    await inbox.receiveAll([waits]);
+    await inbox.failed([waits], 'Not yet');
+    expect(await inbox.due(10)).toEqual([]);
+    expect([await inbox.retry(project, { source: 'hook', eventId: waits.eventId }), (await inbox.due(10)).map(({ eventId }) => eventId)]).toEqual([1, [waits.eventId]]);
+    expect([await inbox.retry(project, {}), await inbox.discard(project, { source: 'upload' }, 'ann'), await inbox.discard(project, { source: 'hook' }, 'ann')]).toEqual([2, 0, 0]);
+    await inbox.failed([parked], 'No room');
+    expect(await inbox.discard(project, { source: 'upload', eventId: parked.eventId }, 'ann')).toBe(1);
+    expect(await shown({ state: 'given_up' })).toEqual([['parked', 'given_up', 2, 'No room ann gave it up, and what it said was dropped.']]);
+    expect(await rows()).toContainEqual(expect.objectContaining({ event_id: parked.eventId, sealed: null, body: {} }));
+    expect(await createUploads(db).listBegunBefore(new Date(Date.now() + 60_000), 10)).toContainEqual({ project, key: AUDIO });
+    // Sent again, it is as good as new.
+    expect([await inbox.receive(parked), await shown({ source: 'upload' })]).toEqual([true, [['parked', 'waiting', 0, null]]]);
+  });
+});
+
 describe('with 100,000 events that wait', () => {
   it('reads as many as it delivers, and none that is not due', async () => {
     await asOwner(async () => {
@@ -145,5 +192,5 @@ describe('with 100,000 events that wait', () => {
     } finally {
       await client.end();
     }
-  }, 120_000);
+  });
 });

@@ -60,7 +60,7 @@ beforeAll(async () => {
   tokens["other project's admin token"] = await makeToken('other', 'project_admin');
   tokens['environment token'] = system.config.API_TOKEN;
   person = await makeUser('person@example.org');
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();
@@ -153,6 +153,9 @@ const ACCESS: Record<string, 'public' | 'signed_in' | 'project_viewer' | 'projec
   'get /v1/projects/:project/messages/:messageId': 'project_viewer',
   'post /v1/projects/:project/messages/:messageId/send-again': 'project_admin',
   'post /v1/projects/:project/messages/:messageId/settle': 'project_admin',
+  'get /v1/projects/:project/inbox': 'project_viewer',
+  'post /v1/projects/:project/inbox/retry': 'project_admin',
+  'post /v1/projects/:project/inbox/discard': 'project_admin',
   'get /v1/projects/:project/tracking-events': 'project_viewer',
   'get /v1/projects/:project/tracking-events/summary': 'project_viewer',
   'get /v1/projects/:project/tracking-events/schema': 'project_viewer',
