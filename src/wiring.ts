@@ -335,7 +335,7 @@ export const createActivities = ({ config, log, calls, runs, completeness, effec
       ...createCompletenessActivities({ adaptersOf, calls, completeness, projects, intake, client: callsClient, publishing, config }),
       ...rescoreBooks,
       ...createBulkActivities({ calls, bulkRulings, client: callsClient }),
-      ...createErasureActivities({ calls, runs, effects, messages, given, erasures, presets, projects, objects, callNotesFor: async (project) => (await adaptersOf(project)).callNotes, client: erasuresClient }),
+      ...createErasureActivities({ calls, runs, effects, messages, given, erasures, books: warehouse.books, presets, projects, objects, callNotesFor: async (project) => (await adaptersOf(project)).callNotes, client: erasuresClient }),
       ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), publishing, log }),
     },
     recordings: createRecordingActivities({ adaptersOf, objects, calls, projects, records, config }),
@@ -351,6 +351,6 @@ export const createActivities = ({ config, log, calls, runs, completeness, effec
       ...createVoiceLinesActivities({ adaptersOf, projects, voiceLines, client: voiceLinesClient, log }),
       ...createVoiceActivities({ voiceCalls, handOver: voiceHandOver, adaptersOf, pace: paceOf(config), kickLines: voiceLinesClient.wakeIfWaiting, log }),
     },
-    warehouse: createWarehouseActivities({ books: warehouse.books, files: warehouse.files, objects, projects, snowflake: createTableLoader(config), register: createTableRegister(config) }),
+    warehouse: createWarehouseActivities({ books: warehouse.books, files: warehouse.files, objects, projects, snowflake: createTableLoader(config), leaseMs: 3 * config.HEARTBEAT_TIMEOUT, register: createTableRegister(config) }),
   };
 };

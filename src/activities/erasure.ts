@@ -11,9 +11,11 @@ import type { Messages } from '../db/messages.ts';
 import type { Presets } from '../db/presets.ts';
 import type { Projects } from '../db/projects.ts';
 import type { Runs } from '../db/runs.ts';
+import type { WarehouseBooks } from '../db/warehouse.ts';
 import type { CallKey } from '../domain/call.ts';
 import type { ErasureActivities, LateCall, Places } from '../domain/erasure.ts';
 import { isAftercallError } from '../domain/errors.ts';
+import type { WarehouseSink } from '../domain/warehouse.ts';
 import { draftOf } from '../domain/preset-test.ts';
 import { analysisKey, callWorkflowId, crmMarkerKey, erasureKey, lateErasureKey, messageWorkflowId, metadataKey, presetTestWorkflowId, publicationWorkflowId, recordingKey, rescoreWorkflowId, transcriptKey, transcriptVersionKey, voiceCallWorkflowId } from '../domain/ids.ts';
 import type { CallNotesFor } from './call-note.ts';
@@ -26,6 +28,7 @@ interface Dependencies {
   messages: Pick<Messages, 'listOf'>;
   given: Pick<GivenCalls, 'find'>;
   erasures: Erasures;
+  books: Pick<WarehouseBooks, 'outOfReach'>;
   presets: Pick<Presets, 'dropDraft'>;
   projects: Projects;
   objects: ObjectStore;
@@ -37,7 +40,7 @@ const AT_ONCE = 10;
 const RETAINED_AT_ONCE = 100;
 const DAY_MS = 86_400_000;
 
-export const createErasureActivities = ({ calls, runs, effects, messages, given, erasures, presets, projects, objects, callNotesFor, client }: Dependencies): ErasureActivities => {
+export const createErasureActivities = ({ calls, runs, effects, messages, given, erasures, books, presets, projects, objects, callNotesFor, client }: Dependencies): ErasureActivities => {
   /** Where anything of a call may lie, whatever its rows say. */
   const keysOf = async (key: CallKey): Promise<string[]> => {
     const call = await calls.find(key);
@@ -153,13 +156,23 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
     await erasures.eraseRows(key, erasureId, { erased, left: { ...crm.left, ...(sent > 0 ? { 'messages that were sent': sent } : {}) }, removedKeys: keys });
   };
 
-  const eraseLate: ErasureActivities['eraseLate'] = async ({ project, erasureId, late }) => {
-    for (const { callId, keys } of late) await eraseCall({ project, callId }, erasureId, keys);
-    await objects.delete(lateErasureKey(project, erasureId), { signal: signal() });
+  const eraseLate: ErasureActivities['eraseLate'] = async ({ project, erasureId }) => {
+    const late = await readLate(project, erasureId);
+    for (const { callId, keys } of late.slice(0, AT_ONCE)) {
+      signal().throwIfAborted();
+      await eraseCall({ project, callId }, erasureId, keys);
+    }
+    const left = late.slice(AT_ONCE);
+    const key = lateErasureKey(project, erasureId);
+    if (left.length > 0) await objects.put(key, JSON.stringify(left), { contentType: 'application/json', signal: signal() });
+    else await objects.delete(key, { signal: signal() });
+    return { left: left.length };
   };
 
-  const certify = async (project: string, erasureId: string, erased: Places = {}): Promise<void> => {
-    await erasures.end(project, erasureId, erased);
+  const certify = async (project: string, erasureId: string, { erased = {}, sinks }: { erased?: Places | undefined; sinks?: WarehouseSink[] | undefined } = {}): Promise<void> => {
+    const { calls: erasedCalls } = await erasures.get(project, erasureId);
+    const unreached = sinks ? await books.outOfReach(project, sinks) : [];
+    await erasures.end(project, erasureId, { erased, left: Object.fromEntries(unreached.map((sink) => [`calls that rows in ${sink} may tell of`, erasedCalls])) });
     await objects.put(erasureKey(project, erasureId), `${JSON.stringify(await erasures.get(project, erasureId), null, 2)}\n`, { contentType: 'application/json', signal: signal() });
   };
 
@@ -170,12 +183,12 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
         await eraseCall({ project, callId }, erasureId);
       }
       const left = (await erasures.pending(project, erasureId, 1)).length;
-      return { left, late: left === 0 ? await readLate(project, erasureId) : [] };
+      return { left, late: left === 0 ? (await readLate(project, erasureId)).length : 0 };
     },
 
     eraseLate,
 
-    certifyErasure: ({ project, erasureId, erased }) => certify(project, erasureId, erased),
+    certifyErasure: ({ project, erasureId, erased, sinks }) => certify(project, erasureId, { erased, sinks }),
 
     async retainPage({ project }) {
       const { retainAudioDays, retainTranscriptsDays, retainRecordsDays } = await projects.settings(project);
@@ -210,10 +223,9 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
           await erasures.open({ project, id, kind: 'retention', subject: client.subjectOf(project, createHash('sha256').update(callIds.join()).digest('hex')), by: 'retention', callIds });
           // One that is cut off here is taken up by the sweep.
           for (const callId of callIds) await eraseCall({ project, callId }, id);
-          const late = await readLate(project, id);
-          if (late.length > 0) {
+          if ((await readLate(project, id)).length > 0) {
             await Context.current().sleep(2 * (Context.current().info.heartbeatTimeoutMs ?? 0));
-            await eraseLate({ project, erasureId: id, late });
+            while ((await eraseLate({ project, erasureId: id })).left > 0);
           }
           await certify(project, id);
         }

@@ -23,25 +23,25 @@ interface Dependencies {
   projects: Pick<Projects, 'settings'>;
   /** Absent: rows go to files only. */
   snowflake?: TableLoader | undefined;
+  /** Longer than a pause of the process that does not end it; renewed three times as often. */
+  leaseMs: number;
   /** Makes a table of files known to whoever queries them; nothing to do for a folder. */
   register(project: string, table: WarehouseTable, signal: AbortSignal): Promise<void>;
 }
 
-/** Longer than a pause of the process that does not end it; renewed three times as often. */
-const LEASE_MS = 90_000;
 const LOOK_AGAIN_MS = 5_000;
 const WRITES_AT_ONCE = 4;
 const PARTITIONS_AT_ONCE = 10;
 const SWEPT_AT_ONCE = 500;
 const JSON_LINES = 'application/x-ndjson';
 
-export const createWarehouseActivities = ({ books, files, objects, projects, snowflake, register }: Dependencies): WarehouseActivities => {
+export const createWarehouseActivities = ({ books, files, objects, projects, snowflake, leaseMs, register }: Dependencies): WarehouseActivities => {
   /** Does something that only one may do at a time, and stops when somebody else has been given the right to. */
   const alone = async <T>(project: string, sink: WarehouseSink, work: (lease: Lease, stop: AbortSignal) => Promise<T>): Promise<T> => {
-    const lease = await books.lease(project, sink, LEASE_MS);
+    const lease = await books.lease(project, sink, leaseMs);
     if (!lease) throw new AftercallError('CONFLICT', `Project ${project} is being loaded to ${sink} already.`, { advice: 'It is tried again in a moment.', retryAfterMs: LOOK_AGAIN_MS });
     const lost = new AbortController();
-    const renewing = setInterval(() => void books.renew(lease, LEASE_MS).catch((error: unknown) => lost.abort(error)), LEASE_MS / 3);
+    const renewing = setInterval(() => void books.renew(lease, leaseMs).catch((error: unknown) => lost.abort(error)), leaseMs / 3);
     try {
       return await work(lease, AbortSignal.any([signal(), lost.signal]));
     } finally {

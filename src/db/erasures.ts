@@ -125,12 +125,12 @@ export const createErasures = (db: Database) => {
       });
     },
 
-    /** @param erased what was erased beside the rows of its calls */
-    async end(project: string, id: string, erased: Places = {}): Promise<void> {
+    /** @param beside what was erased, and what had to stay, beside the rows of its calls */
+    async end(project: string, id: string, { erased = {}, left = {} }: { erased?: Places; left?: Places } = {}): Promise<void> {
       // Numbers that a call had once and its source has corrected since are found by no call any more.
       const unused = (column: 'origin_number' | 'destination_number') => sql`not exists (select from calls where project = ${project} and ${sql.ref(column)} = call_terms.term)`;
       await sql`delete from call_terms where project = ${project} and kind = 'phone' and ${unused('origin_number')} and ${unused('destination_number')}`.execute(db);
-      await db.updateTable('erasures').set({ ended_at: sql`now()`, counts: sql`${merged('counts', erased)}` }).where('project', '=', project).where('id', '=', id).where('ended_at', 'is', null).execute();
+      await db.updateTable('erasures').set({ ended_at: sql`now()`, counts: sql`${merged('counts', erased)}`, left_over: sql`${merged('left_over', left)}` }).where('project', '=', project).where('id', '=', id).where('ended_at', 'is', null).execute();
     },
 
     async get(project: string, id: string): Promise<Certificate> {

@@ -39,6 +39,8 @@ export interface SinkStatus {
   /** Somebody is at it now. */
   busy: boolean;
   rebuilding: boolean;
+  /** Since when it is told of nothing, as it is not configured; once it is again, it is built anew. */
+  missedSince: Date | null;
   /** Changes that wait; from `MOST_COUNTED` on that many. */
   waiting: number;
   oldestWaitingAt: Date | null;
@@ -87,7 +89,7 @@ export const createWarehouseBooks = (db: Database) => {
     // First: a load that began meanwhile would have a number below the one from which on rows count, and change after what was noted.
     await tx.selectFrom('warehouse_sinks').select('sink').where('project', '=', project).where('sink', '=', sink).forUpdate().execute();
     await noteAll(tx, project, sink);
-    await sql`update warehouse_sinks set last_load = ${nextLoad}, rebuild_load = ${nextLoad},
+    await sql`update warehouse_sinks set missed_since = null, last_load = ${nextLoad}, rebuild_load = ${nextLoad},
         rebuild_until = (select coalesce(max(id), 0) from warehouse_changes where project = ${project} and sink = ${sink})
       where project = ${project} and sink = ${sink}`.execute(tx);
   };
@@ -96,17 +98,19 @@ export const createWarehouseBooks = (db: Database) => {
     /**
      * Takes the lease for a while.
      *
-     * A sink that is new is told of everything there is.
+     * A sink that is new, or that was left out for a while, is told of everything there is.
      * @returns undefined when somebody else has it
      */
     async lease(project: string, sink: WarehouseSink, forMs: number): Promise<Lease | undefined> {
       const token = randomUUID();
       return db.transaction().execute(async (tx) => {
         // Files have been told of by the triggers from the beginning.
-        if ((await sinkRow(tx, project, sink)) && sink !== 'files') await rebuild(tx, project, sink);
-        const { rows } = await sql`update warehouse_sinks set lease = ${token}, lease_until = clock_timestamp() + ${forMs} * interval '1 millisecond'
-          where project = ${project} and sink = ${sink} and (lease is null or lease_until < clock_timestamp()) returning 1`.execute(tx);
-        return rows.length > 0 ? { project, sink, token } : undefined;
+        const isNew = (await sinkRow(tx, project, sink)) && sink !== 'files';
+        const { rows } = await sql<{ missed: boolean }>`update warehouse_sinks set lease = ${token}, lease_until = clock_timestamp() + ${forMs} * interval '1 millisecond'
+          where project = ${project} and sink = ${sink} and (lease is null or lease_until < clock_timestamp()) returning missed_since is not null as missed`.execute(tx);
+        if (!rows[0]) return undefined;
+        if (isNew || rows[0].missed) await rebuild(tx, project, sink);
+        return { project, sink, token };
       });
     },
 
@@ -167,6 +171,8 @@ export const createWarehouseBooks = (db: Database) => {
         if (passOn) {
           await sql`insert into warehouse_changes (project, sink, kind, unit, dt)
             select distinct project, ${passOn}, kind, unit, dt from warehouse_changes where project = ${project} and sink = ${sink} and load_id = ${loadId}`.execute(tx);
+        } else if (sink === 'files') {
+          await sql`update warehouse_sinks set missed_since = now() where project = ${project} and sink <> 'files' and missed_since is null`.execute(tx);
         }
         await tx.deleteFrom('warehouse_changes').where('project', '=', project).where('sink', '=', sink).where('load_id', '=', loadId).execute();
         await sql`update warehouse_sinks set loads = loads + 1, edition = edition + 1, rows = rows + ${rows}, loaded_at = now(), error = null, failed_at = null where project = ${project} and sink = ${sink}`.execute(tx);
@@ -202,6 +208,12 @@ export const createWarehouseBooks = (db: Database) => {
       });
     },
 
+    /** Sinks beside those given that rows were loaded to once: what goes now stays there until they are connected again. */
+    async outOfReach(project: string, reached: readonly WarehouseSink[]): Promise<WarehouseSink[]> {
+      const rows = await db.selectFrom('warehouse_sinks').select('sink').where('project', '=', project).where('rows', '>', 0).orderBy('sink').execute();
+      return rows.map(({ sink }) => sink).filter((sink) => !reached.includes(sink));
+    },
+
     async fail(project: string, sink: WarehouseSink, failure: Failure): Promise<void> {
       await db.updateTable('warehouse_sinks').set({ error: json(failure), failed_at: sql`now()` }).where('project', '=', project).where('sink', '=', sink).execute();
     },
@@ -217,13 +229,13 @@ export const createWarehouseBooks = (db: Database) => {
     },
 
     async status(project: string): Promise<SinkStatus[]> {
-      const { rows } = await sql<{ sink: WarehouseSink; loads: number; rows: number; loaded_at: Date | null; compacted_at: Date | null; error: Failure | null; failed_at: Date | null; busy: boolean; rebuilding: boolean; waiting: number; oldest: Date | null }>`
+      const { rows } = await sql<{ sink: WarehouseSink; loads: number; rows: number; loaded_at: Date | null; compacted_at: Date | null; error: Failure | null; failed_at: Date | null; busy: boolean; rebuilding: boolean; missed_since: Date | null; waiting: number; oldest: Date | null }>`
         select sink, loads, rows, loaded_at, compacted_at, error, failed_at,
-          coalesce(lease_until > clock_timestamp(), false) as busy, rebuild_until is not null as rebuilding,
+          coalesce(lease_until > clock_timestamp(), false) as busy, rebuild_until is not null as rebuilding, missed_since,
           (select count(*)::int from (select 1 from warehouse_changes c where c.project = s.project and c.sink = s.sink limit ${MOST_COUNTED}) waiting) as waiting,
           (select at from warehouse_changes c where c.project = s.project and c.sink = s.sink order by id limit 1) as oldest
-        from (select project, sink, loads, rows, loaded_at, compacted_at, error, failed_at, lease_until, rebuild_until from warehouse_sinks where project = ${project}
-          union all select ${project}, 'files', 0, 0, null, null, null, null, null, null where not exists (select from warehouse_sinks where project = ${project} and sink = 'files')) s
+        from (select project, sink, loads, rows, loaded_at, compacted_at, error, failed_at, lease_until, rebuild_until, missed_since from warehouse_sinks where project = ${project}
+          union all select ${project}, 'files', 0, 0, null, null, null, null, null, null, null where not exists (select from warehouse_sinks where project = ${project} and sink = 'files')) s
         order by sink`.execute(db);
       return rows.map((row) => ({
         sink: row.sink,
@@ -234,6 +246,7 @@ export const createWarehouseBooks = (db: Database) => {
         failure: row.error && row.failed_at ? { ...row.error, at: row.failed_at } : null,
         busy: row.busy,
         rebuilding: row.rebuilding,
+        missedSince: row.missed_since,
         waiting: row.waiting,
         oldestWaitingAt: row.oldest,
       }));

@@ -29,8 +29,6 @@ export interface EraseCallsInput {
   pace: Pace;
   /** Where rows about the calls have been loaded to; absent in workflows from before there was a warehouse. */
   warehouse?: { sinks: WarehouseSink[]; graceMs: number };
-  /** Set by the workflow itself when it continues as new. */
-  late?: LateCall[];
 }
 
 /** A call whose steps were under way: what they still wrote is removed once they have stopped. */
@@ -40,10 +38,15 @@ export interface LateCall {
 }
 
 export interface ErasureActivities {
-  /** Erases some of what is left to be erased. @returns once none is left, those to be cleaned up after */
-  eraseSome(input: { project: string; erasureId: string }): Promise<{ left: number; late: LateCall[] }>;
-  eraseLate(input: { project: string; erasureId: string; late: LateCall[] }): Promise<void>;
-  certifyErasure(input: { project: string; erasureId: string; /** What was erased beside the calls' own. */ erased?: Places }): Promise<void>;
+  /** Erases some of what is left to be erased. @returns once none is left, how many are to be cleaned up after */
+  eraseSome(input: { project: string; erasureId: string }): Promise<{ left: number; late: number }>;
+  /** Cleans up after some of the calls whose steps were under way. @returns how many are left */
+  eraseLate(input: { project: string; erasureId: string }): Promise<{ left: number }>;
+  /**
+   * @param input.erased what was erased beside the calls' own
+   * @param input.sinks the parts of the warehouse that have taken the calls back; absent: none was asked to
+   */
+  certifyErasure(input: { project: string; erasureId: string; erased?: Places; sinks?: WarehouseSink[] }): Promise<void>;
   /** Removes a page of what a project keeps no longer. @returns whether there may be more */
   retainPage(input: { project: string }): Promise<boolean>;
 }

@@ -1,5 +1,5 @@
 import { continueAsNew, sleep } from '@temporalio/workflow';
-import type { EraseCallsInput, LateCall, Places } from '../domain/erasure.ts';
+import type { EraseCallsInput, Places } from '../domain/erasure.ts';
 import { erasureActivities, warehouseActivities } from './proxies.ts';
 
 const PAGES_PER_RUN = 200;
@@ -13,20 +13,25 @@ const PAGES_PER_RUN = 200;
 export async function eraseCalls(input: EraseCallsInput): Promise<void> {
   const { project, erasureId, pace } = input;
   const { eraseSome, eraseLate, certifyErasure } = erasureActivities(pace);
-  const late: LateCall[] = [...(input.late ?? [])];
-  for (let pages = 1; ; pages += 1) {
+  let pages = 0;
+  const turnPage = async (): Promise<void> => {
+    pages += 1;
+    if (pages >= PAGES_PER_RUN) await continueAsNew<typeof eraseCalls>(input);
+  };
+  let late = 0;
+  for (;;) {
     const some = await eraseSome({ project, erasureId });
-    late.push(...some.late);
+    late = some.late;
     if (some.left === 0) break;
-    if (pages >= PAGES_PER_RUN) await continueAsNew<typeof eraseCalls>({ ...input, late });
+    await turnPage();
   }
-  if (late.length > 0) {
+  if (late > 0) {
     // A step that was under way learns with its next beat that its workflow is gone.
     await sleep(2 * pace.heartbeatTimeoutMs);
-    await eraseLate({ project, erasureId, late });
+    while ((await eraseLate({ project, erasureId })).left > 0) await turnPage();
   }
   const erased = input.warehouse ? await forgetInWarehouse(input, input.warehouse) : {};
-  await certifyErasure({ project, erasureId, ...(Object.keys(erased).length > 0 ? { erased } : {}) });
+  await certifyErasure({ project, erasureId, ...(Object.keys(erased).length > 0 ? { erased } : {}), ...(input.warehouse ? { sinks: input.warehouse.sinks } : {}) });
 }
 
 /** Longer than a query takes to find its files; one that is cut off by it may be asked again. */

@@ -1,20 +1,18 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { sql } from 'kysely';
 import { SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import type { Fault, SandboxServer } from '../../sandbox/server.ts';
 import type { DevServer } from '../../scripts/dev-server.ts';
-import { freePort } from '../../scripts/ports.ts';
 import type { ExecutionReport } from '../../src/domain/report.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 import { addFaults, clearFaults, ledgerOf, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
+import { startWorkerProcess, type WorkerProcess } from '../support/worker-process.ts';
 
 /** The worker is a process of its own here, on PostgreSQL, and dies as processes do. */
 let postgres: TestPostgres;
@@ -24,31 +22,19 @@ let folder: string;
 /** Starts calls and reads records; serves no queue. */
 let desk: TestSystem;
 let env: Record<string, string>;
-let worker: ChildProcess;
+let worker: WorkerProcess | undefined;
 let made = 0;
 
 const GOOD = SAMPLE_CALLS.find((call) => call.title.includes('qualified'))!;
 
+/** One that the last test left is as good as new. */
 const startWorker = async (): Promise<void> => {
-  const healthPort = await freePort();
-  worker = spawn(process.execPath, [fileURLToPath(new URL('../../src/worker.ts', import.meta.url))], {
-    env: { ...process.env, ...env, NODE_OPTIONS: '', WORKER_HEALTH_PORT: String(healthPort), WORKER_METRICS_PORT: String(await freePort()) },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  let complaint = '';
-  worker.stderr!.on('data', (chunk: Buffer) => (complaint += chunk.toString()));
-  for (let attempt = 0; !(await fetch(`http://127.0.0.1:${healthPort}/readyz`).then((response) => response.ok, () => false)); attempt += 1) {
-    if (attempt > 1_200 || worker.exitCode !== null) throw new Error(`The worker did not start: ${complaint}`);
-    await sleep(100);
-  }
+  worker ??= await startWorkerProcess(env);
 };
-
 const end = async (signal: NodeJS.Signals): Promise<number | null> => {
-  const child = worker;
-  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
-  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-  child.kill(signal);
-  return ended;
+  const ending = worker!;
+  worker = undefined;
+  return ending.end(signal);
 };
 
 beforeAll(async () => {
@@ -58,9 +44,9 @@ beforeAll(async () => {
   desk = await startSystem({ server, sandbox, folder, env: overrides });
   await desk.stopWorkers();
   env = Object.fromEntries(Object.entries({ ...desk.env, ...overrides }));
-}, 300_000);
+});
 afterAll(async () => {
-  if (worker) await end('SIGKILL');
+  await worker?.end('SIGKILL');
   await desk?.stop();
   await Promise.all([sandbox?.stop(), server?.stop(), postgres?.stop()]);
   await rm(folder, { recursive: true, force: true });
@@ -129,7 +115,6 @@ describe('a worker killed in the middle of a step', () => {
     await sleep(1_600);
     await startWorker();
     await desk.until(callId!, 'completed');
-    await end('SIGKILL');
     await audit([callId!], billedBefore);
   });
 });
@@ -154,7 +139,6 @@ describe('a worker killed between two steps', () => {
     await startWorker();
     await desk.until(callId!, 'completed');
     await desk.wiring.callsClient.result(desk.key(callId!));
-    await end('SIGKILL');
     await audit([callId!], billedBefore);
     // Nothing that is paid for or written down was asked for again.
     expect(await requestsTo(sandbox.webex, /^GET \/recordings\//)).toBe(downloadsBefore + 1);
@@ -178,7 +162,6 @@ describe('a worker killed while a message goes out', () => {
     while ((await alert()).state === 'sending') await sleep(100);
     expect(await alert()).toMatchObject({ event: 'call.low_score', state: 'unknown', attempts: 1, tries: [{ outcome: 'unknown' }] });
     await desk.until(callId!, 'completed');
-    await end('SIGKILL');
     expect((await ledgerOf(sandbox.telegram, 'message_sent')).length).toBe(sentBefore + 1);
   });
 });
@@ -195,7 +178,6 @@ describe('workers killed again and again', () => {
       await startWorker();
     }
     for (const callId of callIds) await desk.until(callId, 'completed');
-    await end('SIGKILL');
     await audit(callIds, billedBefore);
   });
 });

@@ -263,7 +263,7 @@ export const shapes = (): Shape[] => [
   { name: 'message-abandoned', workflow: 'deliverMessage', input: {}, steps: stepsThat(['carryMessage', finalFailure('UPSTREAM_REJECTED')]) },
   { name: 'bulk-ruled', workflow: 'bulkRuling', input: {}, steps: scriptedSteps() },
   { name: 'bulk-broken-off', workflow: 'bulkRuling', input: {}, steps: stepsThat(['ruleOnCalls', finalFailure('CONFLICT')]), fails: true },
-  { name: 'erasure-with-late-calls', workflow: 'eraseCalls', input: {}, steps: stepsThat(['eraseSome', { left: 1, late: [] }, { left: 0, late: [{ callId: 'a', keys: ['call-detail/a/recording.wav'] }] }]) },
+  { name: 'erasure-with-late-calls', workflow: 'eraseCalls', input: {}, steps: stepsThat(['eraseSome', { left: 1, late: 0 }, { left: 0, late: 12 }], ['eraseLate', { left: 2 }, { left: 0 }]) },
   { name: 'erasure-from-the-warehouse', workflow: 'eraseCalls', input: { warehouse: { sinks: ['files'], graceMs: 50 } }, steps: stepsThat(['loadBatch', { units: 1, rows: 1, more: true, rebuilt: false }], ['compactSome', { partitions: 10, more: true }], ['sweepFiles', 3]) },
   { name: 'retention-two-pages', workflow: 'applyRetention', input: {}, steps: stepsThat(['retainPage', true]) },
   {

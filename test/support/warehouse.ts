@@ -53,7 +53,7 @@ export const openWarehouse = async (url: string, where?: Where) => {
   const { engine, register } = where ?? { engine: createDuckDbEngine(folder), register: async () => {} };
   const objects = interruptible(where?.objects ?? createFolderStore(folder));
   const books = createWarehouseBooks(db);
-  const activities = createWarehouseActivities({ books, files: createWarehouseFiles(db), objects, projects: createProjects(db), register });
+  const activities = createWarehouseActivities({ books, files: createWarehouseFiles(db), objects, projects: createProjects(db), leaseMs: 90_000, register });
   const environment = new MockActivityEnvironment(undefined, { logger: new DefaultLogger('ERROR') });
   const run = <T>(work: (of: WarehouseActivities) => Promise<T>): Promise<T> => environment.run<[], T, () => Promise<T>>(() => work(activities));
   return {

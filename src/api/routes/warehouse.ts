@@ -13,9 +13,11 @@ const time = z.iso.datetime();
 
 const SinkShape = z.object({
   sink: z.enum(WAREHOUSE_SINKS),
-  state: z.enum(['up_to_date', 'waiting', 'loading', 'rebuilding', 'failing']),
+  state: z.enum(['up_to_date', 'waiting', 'loading', 'rebuilding', 'failing', 'not_connected']),
   /** Changes that are not loaded yet; `more`: at least so many. */
   backlog: z.object({ changes: z.number(), more: z.boolean(), oldestAt: time.nullable() }),
+  /** Since when it has been told of nothing, being out of the configuration; it is built anew once it is back. */
+  missedSince: time.nullable(),
   loadedAt: time.nullable(),
   compactedAt: time.nullable(),
   loads: z.number(),
@@ -35,7 +37,7 @@ export const warehouseRoutes = (route: RouteTable, { warehouse, projects }: ApiD
   route.get(WAREHOUSE, { access: 'project_viewer', summary: 'What is loaded up to when, what waits, and what went wrong last', tag: TAG, params: ProjectParams, returns: StatusShape }, async ({ params: { project } }) => {
     await projects.settings(project);
     const [sinks, { totals, superseded }, times] = await Promise.all([warehouse.books.status(project), warehouse.files.totals(project), warehouse.client.times(project)]);
-    return { sinks: sinks.filter(({ sink, waiting }) => warehouse.sinks.includes(sink) || waiting > 0).map(viewOf), files: totals, superseded, ...times };
+    return { sinks: sinks.filter(({ sink, waiting, rows }) => warehouse.sinks.includes(sink) || waiting > 0 || rows > 0).map((status) => viewOf(status, warehouse.sinks.includes(status.sink))), files: totals, superseded, ...times };
   });
 
   route.get(`${WAREHOUSE}/tables`, { access: 'project_viewer', summary: 'The tables and their columns', tag: TAG, params: ProjectParams, returns: z.object({ tables: z.array(z.object({ name: z.enum(WAREHOUSE_TABLES), columns: z.array(ColumnShape) })) }) }, async ({ params: { project } }) => {
@@ -66,10 +68,11 @@ const stateOf = ({ failure, busy, rebuilding, waiting }: SinkStatus): z.output<t
   return waiting > 0 ? 'waiting' : 'up_to_date';
 };
 
-const viewOf = (status: SinkStatus): z.output<typeof SinkShape> => ({
+const viewOf = (status: SinkStatus, isConnected: boolean): z.output<typeof SinkShape> => ({
   sink: status.sink,
-  state: stateOf(status),
+  state: isConnected ? stateOf(status) : 'not_connected',
   backlog: { changes: status.waiting, more: status.waiting >= MOST_COUNTED, oldestAt: status.oldestWaitingAt?.toISOString() ?? null },
+  missedSince: status.missedSince?.toISOString() ?? null,
   loadedAt: status.loadedAt?.toISOString() ?? null,
   compactedAt: status.compactedAt?.toISOString() ?? null,
   loads: status.loads,

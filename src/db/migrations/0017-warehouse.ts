@@ -34,6 +34,7 @@ const TABLES = [
     rebuild_load bigint,
     rebuild_until bigint,
     floor_load bigint not null default 0,
+    missed_since timestamptz,
     primary key (project, sink)
   )`,
   // Written before the file is, so that none lies there that nobody knows of.
