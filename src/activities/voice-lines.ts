@@ -69,13 +69,16 @@ export const createVoiceLinesActivities = ({ adaptersOf, projects, voiceLines, c
       const { voice } = await adaptersOf(project);
       const { timeZone, quietHours, voiceCallsPerNumberPerDay, voiceLines: most } = await projects.settings(project);
       const rules = { timeZone, quietHours, voiceCallsPerNumberPerDay };
+      const expired = await voiceLines.expire(project, Date.now());
+      if (expired > 0) log.warn({ project, calls: expired }, 'voice calls were not dialled by the time that was set for them');
       await voiceLines.postpone({ project, nowMs: Date.now(), rules });
 
       const answer = async (started: number, soonestMs: number | undefined, heldBack?: HeldBack): Promise<LinesLook> => {
-        const { dueAt, undialled } = await voiceLines.next(project);
+        const { dueAt, expiresAt, undialled } = await voiceLines.next(project);
         const looks = [
           ...(dueAt ? [soonestMs ?? Math.max(dueAt.getTime() - Date.now(), SHORTEST_LOOK_MS)] : []),
           ...(undialled ? [LOST_AFTER_MS] : []),
+          ...(expiresAt ? [Math.max(expiresAt.getTime() - Date.now(), SHORTEST_LOOK_MS)] : []),
         ];
         const lookAgainInMs = looks.length > 0 ? Math.min(...looks, LONGEST_LOOK_MS) : null;
         await voiceLines.looked(project, { ...(voice ? { account: voice.account } : {}), ...(heldBack && dueAt ? { heldBack } : {}), lookAgainAt: lookAgainInMs === null ? null : new Date(Date.now() + lookAgainInMs) });

@@ -53,10 +53,10 @@ export const createVoiceActivities = ({ voiceCalls, handOver, adaptersOf, pace, 
 
   const standing = async ({ project, voiceCallId }: VoiceCallKey): Promise<VoiceStanding> => standingOf(await voiceCalls.get(project, voiceCallId));
 
-  const later = async (key: VoiceCallKey, dials: number, error: AftercallError): Promise<VoiceStanding> => {
+  const later = async (key: VoiceCallKey, { from, dials }: { from: 'queued' | 'dialling'; dials: number }, error: AftercallError): Promise<VoiceStanding> => {
     const waitMs = Math.min(MOST_WAIT_MS, (WAIT_MS[error.code] ?? BUSY_WAIT_MS) * 2 ** Math.min(10, Math.max(0, dials - 1)));
     log.warn({ ...key, code: error.code, dials }, 'a call was not taken and is dialled later');
-    await voiceCalls.requeue(key, { notBefore: new Date(Date.now() + Math.max(waitMs, error.retryAfterMs ?? 0)), reason: `${error.message} ${error.advice}` });
+    await voiceCalls.requeue(key, { from, dials, notBefore: new Date(Date.now() + Math.max(waitMs, error.retryAfterMs ?? 0)), reason: `${error.message} ${error.advice}` });
     return standing(key);
   };
 
@@ -68,7 +68,7 @@ export const createVoiceActivities = ({ voiceCalls, handOver, adaptersOf, pace, 
         provider = await providerOf(key.project);
       } catch (error) {
         if (!isAftercallError(error) || row.state !== 'queued') throw error;
-        return { kind: 'passed', standing: await later(key, row.dials + 1, error) };
+        return { kind: 'passed', standing: await later(key, { from: 'queued', dials: row.dials }, error) };
       }
       const { verdict, voiceCall } = await voiceCalls.beginDial(key);
       if (verdict === 'passed') return { kind: 'passed', standing: standingOf(voiceCall) };
@@ -84,8 +84,8 @@ export const createVoiceActivities = ({ voiceCalls, handOver, adaptersOf, pace, 
           log.warn({ ...key, code: error.code }, 'it is not known whether a call was dialled');
           return { kind: 'unknown', standing: await standing(key), reason: error.message };
         }
-        if (WAIT_MS[error.code] !== undefined) return { kind: 'passed', standing: await later(key, voiceCall.dials, error) };
-        await voiceCalls.fail(key, `${error.message} ${error.advice}`);
+        if (WAIT_MS[error.code] !== undefined) return { kind: 'passed', standing: await later(key, { from: 'dialling', dials: voiceCall.dials }, error) };
+        await voiceCalls.fail(key, { dials: voiceCall.dials, reason: `${error.message} ${error.advice}` });
         return { kind: 'passed', standing: await standing(key) };
       }
     },
@@ -136,7 +136,8 @@ export const createVoiceActivities = ({ voiceCalls, handOver, adaptersOf, pace, 
           return this.lookUpVoiceCall(key);
         case 'dial_again':
           if (row.providerCallId !== null) throw new AftercallError('CONFLICT', 'This call was dialled: it is not dialled again.', { advice: 'Give it up, and place another call.', outcome: 'refused' });
-          await voiceCalls.requeue(key, { notBefore: new Date(), reason: `${resolution.by} says that it was not dialled.` });
+          // Another attempt at this may have done it: then it stands in the queue, or beyond.
+          await voiceCalls.requeue(key, { from: 'needs_attention', dials: row.dials, notBefore: new Date(), reason: `${resolution.by} says that it was not dialled.` });
           return standing(key);
         case 'give_up':
           await voiceCalls.close(key, { state: row.providerCallId === null ? 'cancelled' : 'failed', reason: `${resolution.reason} (${resolution.by})` });

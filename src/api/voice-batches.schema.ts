@@ -102,6 +102,7 @@ export const BatchRowShape = z.object({
   /** Why it is not dialled though it is queued. */
   waitsFor: z.string().nullable(),
   notBefore: time,
+  notAfter: time.nullable(),
   callId: z.string().nullable(),
   dialledAt: time.nullable(),
   startedAt: time.nullable(),

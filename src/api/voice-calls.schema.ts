@@ -23,6 +23,8 @@ export const VoiceMetadata = z
   .refine(isSmall, TOO_LARGE)
   .refine((metadata) => !Object.keys(metadata).some((name) => RESERVED.test(name)), 'must have no names that begin with aftercall_: those are ours');
 
+const withinAYear = z.iso.datetime({ offset: true }).refine((time) => Date.parse(time) < Date.now() + FAR_AHEAD_MS, 'must be within a year');
+
 export const PlaceVoiceCallBody = z
   .strictObject({
     from: E164,
@@ -31,13 +33,12 @@ export const PlaceVoiceCallBody = z
     variables: VoiceVariables.default({}),
     metadata: VoiceMetadata.default({}),
     priority: z.literal(VOICE_PRIORITIES).default(DEFAULT_PRIORITY),
-    notBefore: z.iso
-      .datetime({ offset: true })
-      .refine((time) => Date.parse(time) < Date.now() + FAR_AHEAD_MS, 'must be within a year')
-      .optional(),
+    notBefore: withinAYear.optional(),
+    notAfter: withinAYear.optional(),
     timeZone: z.string().max(60).refine(isTimeZone, 'must be the name of a time zone, as in Asia/Singapore').optional(),
   })
-  .refine(({ from, to }) => from !== to, { message: 'must be another number than from', path: ['to'] });
+  .refine(({ from, to }) => from !== to, { message: 'must be another number than from', path: ['to'] })
+  .refine(({ notBefore, notAfter }) => notBefore === undefined || notAfter === undefined || Date.parse(notBefore) < Date.parse(notAfter), { message: 'must be later than notBefore', path: ['notAfter'] });
 
 export const VoiceCallParams = z.strictObject({ project: z.string().max(40), voiceCallId: z.string().max(40) });
 
@@ -72,6 +73,7 @@ export const VoiceCallShape = z.object({
   reason: z.string().nullable(),
   attention: z.object({ code: z.string(), message: z.string(), advice: z.string(), since: time }).nullable(),
   notBefore: time,
+  notAfter: time.nullable(),
   requestedAt: time,
   durationMs: z.number().nullable(),
   /** Under which the project's calls have its recording, transcript and score. */

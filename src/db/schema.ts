@@ -849,6 +849,8 @@ export interface VoiceCallsTable {
   held: Generated<boolean>;
   /** Why it is due only at `not_before`, where that is not the caller's own wish. */
   waits_for: Wait | null;
+  /** From when on it is not dialled any more. */
+  not_after: NullableTimestamp;
   /** When its turn to be dialled is, which has been given to it; it holds a line from when it has. Null of those that wait for one. */
   lined_up_at: NullableTimestamp;
   /** Whose line: the account's fingerprint. */
@@ -982,6 +984,8 @@ export interface WarehouseSinksTable {
   rebuild_until: number | null;
   /** Rows of earlier loads count for nothing. */
   floor_load: Generated<number>;
+  /** Since when it is told of nothing: it was taken out of the configuration. */
+  missed_since: NullableTimestamp;
 }
 
 /** Files of the warehouse, written down before they are written. */

@@ -153,11 +153,12 @@ export const createVoiceBatches = (db: Database) => {
               to_number: request.to,
               request,
               not_before: request.notBeforeMs === undefined ? null : new Date(request.notBeforeMs).toISOString(),
+              not_after: request.notAfterMs === undefined ? null : new Date(request.notAfterMs).toISOString(),
             };
           });
-          const { numAffectedRows: written = 0n } = await sql`insert into voice_calls (project, id, batch_id, row, state, priority, from_number, to_number, request, not_before, held, requested_by)
-            select ${project}, id, ${id}, row, 'queued', priority, from_number, to_number, request, coalesce(not_before, now()), ${paused}, ${storable(requestedBy)}
-            from jsonb_to_recordset(${json(rows)}::jsonb) as given (id text, call_hash text, row int, priority int, from_number text, to_number text, request jsonb, not_before timestamptz)
+          const { numAffectedRows: written = 0n } = await sql`insert into voice_calls (project, id, batch_id, row, state, priority, from_number, to_number, request, not_before, not_after, held, requested_by)
+            select ${project}, id, ${id}, row, 'queued', priority, from_number, to_number, request, coalesce(not_before, now()), not_after, ${paused}, ${storable(requestedBy)}
+            from jsonb_to_recordset(${json(rows)}::jsonb) as given (id text, call_hash text, row int, priority int, from_number text, to_number text, request jsonb, not_before timestamptz, not_after timestamptz)
             where not exists (select from erased_calls gone where gone.project = ${project} and gone.call_hash = given.call_hash)`.execute(tx);
           leftOut += rows.length - Number(written);
           await otherWork();

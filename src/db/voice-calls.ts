@@ -141,6 +141,7 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
             request: stored,
             requested_by: storable(requestedBy),
             ...(request.notBeforeMs === undefined ? {} : { not_before: new Date(request.notBeforeMs) }),
+            ...(request.notAfterMs === undefined ? {} : { not_after: new Date(request.notAfterMs) }),
           })
           .onConflict((conflict) => conflict.doNothing())
           .returningAll()
@@ -181,6 +182,7 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
         // Its batch was paused when its turn had come already.
         .where('held', '=', false)
         .where('lined_up_at', '>', sql<Date>`now() - ${TURN_LASTS}`)
+        .where(sql<boolean>`coalesce(not_after > now(), true)`)
         .set({ state: 'dialling', dials: sql`dials + 1`, dialling_at: sql`now()`, reason: null, attention: null })
         .returningAll()
         .executeTakeFirst();
@@ -237,18 +239,26 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
       }
     },
 
-    /** Nobody was called, and it may be tried again: back into the queue. @returns false when it stands elsewhere by now */
-    async requeue(key: VoiceCallKey, { notBefore, reason }: { notBefore: Date; reason: string | null }): Promise<boolean> {
-      const written = await change(key, ['queued', 'dialling', 'needs_attention'])
+    /**
+     * Nobody was called, and it may be tried again: back into the queue.
+     *
+     * @param from the state that whoever says so has found it in
+     * @param dials how often it had been dialled by then: what an attempt says that was given up for dead must not put
+     *   a call back that is being dialled again
+     * @returns false when it stands elsewhere by now
+     */
+    async requeue(key: VoiceCallKey, { from, dials, notBefore, reason }: { from: Extract<VoiceState, 'queued' | 'dialling' | 'needs_attention'>; dials: number; notBefore: Date; reason: string | null }): Promise<boolean> {
+      const written = await change(key, [from])
         .where('observed', 'is', null)
+        .where('dials', '=', dials)
         .set({ state: 'queued', not_before: notBefore, reason: reason === null ? null : storable(reason), attention: null, dialling_at: null, waits_for: 'provider', lined_up_at: null, line_account: null })
         .executeTakeFirst();
       return written.numUpdatedRows > 0n;
     },
 
-    /** The provider does not take it. @returns false when it stands elsewhere by now */
-    async fail(key: VoiceCallKey, reason: string): Promise<boolean> {
-      const written = await change(key, ['dialling']).where('observed', 'is', null).set({ state: 'failed', reason: storable(reason), attention: null, settled_at: sql`now()` }).executeTakeFirst();
+    /** The provider did not take the last of so many dials, and would take no other. @returns false when it stands elsewhere by now */
+    async fail(key: VoiceCallKey, { dials, reason }: { dials: number; reason: string }): Promise<boolean> {
+      const written = await change(key, ['dialling']).where('observed', 'is', null).where('dials', '=', dials).set({ state: 'failed', reason: storable(reason), attention: null, settled_at: sql`now()` }).executeTakeFirst();
       return written.numUpdatedRows > 0n;
     },
 

@@ -121,6 +121,14 @@ export const createVoiceLines = (db: Database) => ({
     });
   },
 
+  /** Takes back what was to be dialled by now and was not, whatever it waited for; also of batches that are paused. @returns how many calls */
+  async expire(project: string, nowMs: number): Promise<number> {
+    const { numAffectedRows } = await sql`update voice_calls set state = 'cancelled', settled_at = now(), updated_at = now(),
+        reason = 'It was to be dialled before ' || to_char(not_after at time zone 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC, and its turn had not come by then.'
+      where project = ${project} and state = 'queued' and lined_up_at is null and not_after <= ${timeOf(nowMs)}`.execute(db);
+    return Number(numAffectedRows ?? 0);
+  },
+
   /**
    * Gives lines to calls whose turn it is.
    *
@@ -160,14 +168,15 @@ export const createVoiceLines = (db: Database) => ({
     return rows.map(({ id }) => id);
   },
 
-  /** When the next call is due that has no line, and whether any that has one is still to be dialled. */
-  async next(project: string): Promise<{ dueAt: Date | null; undialled: boolean }> {
-    const { rows } = await sql<{ due_at: Date | null; undialled: boolean }>`select
+  /** When the next call is due that has no line, when the next one's time is over, and whether any that has a line is still to be dialled. */
+  async next(project: string): Promise<{ dueAt: Date | null; expiresAt: Date | null; undialled: boolean }> {
+    const { rows } = await sql<{ due_at: Date | null; expires_at: Date | null; undialled: boolean }>`select
       (select min(earliest) from unnest(${sql.val([...VOICE_PRIORITIES])}::int[]) as lane (lane_priority) cross join lateral (
         select not_before as earliest from voice_calls where project = ${project} and priority = lane_priority and ${WAITING} order by not_before limit 1
       ) first) as due_at,
+      (select min(not_after) from voice_calls where project = ${project} and state = 'queued' and lined_up_at is null and not_after is not null) as expires_at,
       exists (select from voice_calls where project = ${project} and state = 'queued' and lined_up_at is not null and line_account is not null) as undialled`.execute(db);
-    return { dueAt: rows[0]!.due_at, undialled: rows[0]!.undialled };
+    return { dueAt: rows[0]!.due_at, expiresAt: rows[0]!.expires_at, undialled: rows[0]!.undialled };
   },
 
   /** Notes that a queue was looked at, and what keeps its calls, if anything does. */
@@ -234,7 +243,7 @@ const heads = async (tx: Transaction<Schema>, project: string, nowMs: number, li
   const { rows } = await sql<Head>`select first.id, first.to_number, first.priority, first.zone
     from unnest(${sql.val([...VOICE_PRIORITIES])}::int[]) as lane (lane_priority) cross join lateral (
       select id, to_number, priority, request ->> 'timeZone' as zone, not_before, requested_at, row
-      from voice_calls where project = ${project} and priority = lane_priority and ${WAITING} and not_before <= ${timeOf(nowMs)}
+      from voice_calls where project = ${project} and priority = lane_priority and ${WAITING} and not_before <= ${timeOf(nowMs)} and coalesce(not_after > ${timeOf(nowMs)}, true)
       order by not_before, requested_at, row, id limit ${limit}
     ) first order by first.priority, first.not_before, first.requested_at, first.row, first.id limit ${limit}`.execute(tx);
   return rows;

@@ -72,6 +72,8 @@ export interface VoiceCallRequest {
   priority: VoicePriority;
   /** Not before; epoch ms. */
   notBeforeMs?: number;
+  /** Not any more from then on, whatever it waited for; epoch ms. */
+  notAfterMs?: number;
   /** IANA zone that quiet hours are reckoned in for this number; absent: the project's. */
   timeZone?: string;
 }

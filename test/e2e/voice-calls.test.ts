@@ -1,14 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { z } from 'zod';
 import type { Fault } from '../../sandbox/server.ts';
 import type { DevServer } from '../../scripts/dev-server.ts';
-import { freePort } from '../../scripts/ports.ts';
 import { startApi } from '../../src/api/start.ts';
 import type { VoiceCallDetailShape } from '../../src/api/voice-calls.schema.ts';
 import type { VoiceState } from '../../src/domain/voice.ts';
@@ -16,6 +12,8 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 import { addFaults, clearFaults, ledgerOf, startRetellSandbox, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
+import { startWorkerProcess, type WorkerProcess } from '../support/worker-process.ts';
+import { until as wait } from '../support/until.ts';
 
 /** From the request to the end, without one webhook: what comes of a call is looked up. The worker is a process of its own, and dies as processes do. */
 type Detail = z.output<typeof VoiceCallDetailShape>;
@@ -27,7 +25,7 @@ let retell: Awaited<ReturnType<typeof startRetellSandbox>>;
 let folder: string;
 let desk: TestSystem;
 let api: Awaited<ReturnType<typeof startApi>>;
-let worker: ChildProcess | undefined;
+let worker: WorkerProcess | undefined;
 let env: Record<string, string>;
 let keys = 0;
 let numbers = 0;
@@ -52,40 +50,21 @@ const place = async (body: object): Promise<string> => {
 };
 const read = async (url: string): Promise<Detail> => (await ask('GET', url)).body as unknown as Detail;
 const until = async (url: string, ...states: VoiceState[]): Promise<Detail> => {
-  for (let left = 600; left > 0; left -= 1) {
-    const call = await read(url);
-    if (states.includes(call.state)) return call;
-    await sleep(100);
-  }
-  const { state, reason, attention } = await read(url);
-  throw new Error(`The call is ${state} (${reason ?? ''} ${attention?.message ?? ''}), not ${states.join(' or ')}.`);
+  let call = await read(url);
+  await wait(() => `${states.join(' or ')}; the call is ${call.state} (${call.reason ?? ''} ${call.attention?.message ?? ''})`, async () => {
+    call = await read(url);
+    return states.includes(call.state);
+  });
+  return call;
 };
 const placedTo = async (number: string): Promise<string[]> => (await ledgerOf(retell, 'call_placed')).filter(({ to }) => to === number).map(({ callId }) => String(callId));
 const DIAL = /^POST \/v2\/create-phone-call/;
 const requestsTo = async (path: RegExp): Promise<number> => ((await (await fetch(`${retell.url}/_sandbox/requests`)).json()) as { method: string; path: string }[]).filter((request) => path.test(`${request.method} ${request.path}`)).length;
 
 const startWorker = async (): Promise<void> => {
-  const healthPort = await freePort();
-  const child = spawn(process.execPath, [fileURLToPath(new URL('../../src/worker.ts', import.meta.url))], {
-    env: { ...process.env, ...env, NODE_OPTIONS: '', WORKER_HEALTH_PORT: String(healthPort), WORKER_METRICS_PORT: String(await freePort()) },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  worker = child;
-  let complaint = '';
-  child.stderr.on('data', (chunk: Buffer) => (complaint += chunk.toString()));
-  for (let attempt = 0; !(await fetch(`http://127.0.0.1:${healthPort}/readyz`).then((response) => response.ok, () => false)); attempt += 1) {
-    if (attempt > 1_200 || child.exitCode !== null) throw new Error(`The worker did not start: ${complaint}`);
-    await sleep(100);
-  }
+  worker = await startWorkerProcess(env);
 };
-const endWorker = async (signal: NodeJS.Signals): Promise<void> => {
-  const child = worker;
-  worker = undefined;
-  if (!child || child.exitCode !== null || child.signalCode !== null) return;
-  const ended = new Promise((resolve) => child.once('exit', resolve));
-  child.kill(signal);
-  await ended;
-};
+const endWorker = async (signal: NodeJS.Signals): Promise<void> => void (await worker?.end(signal));
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'aftercall-voice-'));
@@ -108,7 +87,7 @@ beforeAll(async () => {
   env = { ...desk.env, ...overrides };
   api = await startApi(desk.wiring);
   await startWorker();
-}, 300_000);
+});
 afterAll(async () => {
   await endWorker('SIGKILL');
   await api?.close();
@@ -137,12 +116,12 @@ describe('placing a call', () => {
     expect(ended.timeline.map(({ what }) => what)).toEqual(expect.arrayContaining(['requested', 'dialling', 'dialled', 'answered', 'ended', 'settled']));
     expect(ended.trackingEvents.map(({ name }) => name)).toEqual(['Voice call initiated', 'Call started', 'Call completed']);
     expect(await placedTo(to)).toEqual([ended.provider!.callId]);
-    for (let left = 300; left > 0 && (await read(url)).callId === null; left -= 1) await sleep(100);
+    await wait('it is handed over', async () => (await read(url)).callId !== null);
     const { callId, links, actions } = await read(url);
     expect([callId, actions]).toEqual([ended.provider!.callId, []]);
     await desk.until(callId!, 'completed');
     expect((await ask('GET', links.call!)).status).toBe(200);
-  }, 180_000);
+  });
 
   it('takes the key of another request for what it is, also when the answer to the first is forgotten', async () => {
     const to = aNumber('90');
@@ -158,7 +137,7 @@ describe('placing a call', () => {
     expect([ended.outcome, ended.provider?.disconnectionReason, (await placedTo(to)).length]).toEqual(['busy', 'dial_busy', 1]);
     // Nobody answered: nothing began, and there is nothing to hand over.
     expect([ended.trackingEvents.map(({ name }) => name), ended.callId]).toEqual([['Voice call initiated', 'Call completed'], null]);
-  }, 120_000);
+  });
 
   it.each<[string, object | undefined, string, number]>([
     ['without a key', { to: '+15550110' }, '', 400],
@@ -169,6 +148,7 @@ describe('placing a call', () => {
     ['with more than goes into a prompt', { to: '+15550110', variables: Object.fromEntries(Array.from({ length: 51 }, (_, index) => [`v${index}`, 'x'])) }, 'x', 400],
     ['in a zone that there is not', { to: '+15550110', timeZone: 'Mars/Olympus' }, 'x', 400],
     ['in ten years', { to: '+15550110', notBefore: '2999-01-01T00:00:00Z' }, 'x', 400],
+    ['before it begins', { to: '+15550110', notBefore: '2026-11-23T10:00:00Z', notAfter: '2026-11-23T10:00:00Z' }, 'x', 400],
     ['with a field that there is not', { to: '+15550110', agnet: 'a' }, 'x', 400],
   ])('is refused %s', async (_title, body, key, status) => {
     const answer = await ask('POST', CALLS, { from: FROM, ...body }, key && `voice-key-${(keys += 1)}`);
@@ -190,7 +170,7 @@ describe('nobody is called twice', () => {
     const before = await requestsTo(DIAL);
     await addFaults(retell, fault);
     const url = await place({ to });
-    for (let left = 300; left > 0 && (await requestsTo(DIAL)) === before; left -= 1) await sleep(20);
+    await wait('it is being dialled', async () => (await requestsTo(DIAL)) > before, 20);
     await endWorker('SIGKILL');
     expect((await read(url)).state).toBe('dialling');
     await startWorker();
@@ -203,7 +183,7 @@ describe('nobody is called twice', () => {
     const url = await killedWhileDialling(to, { route: 'POST /v2/create-phone-call', effect: { kind: 'late', byMs: 1_500 } });
     const ended = await until(url, 'completed');
     expect([await placedTo(to), ended.dials, await requestsTo(DIAL)]).toEqual([[ended.provider!.callId], 1, dials + 1]);
-  }, 240_000);
+  });
 
   it('when the worker is killed before Retell has taken the call: a person decides', async () => {
     const to = aNumber('90');
@@ -214,7 +194,7 @@ describe('nobody is called twice', () => {
     expect((await ask('POST', `${url}/resolve`, { as: 'dial_again' })).status).toBe(200);
     await until(url, 'not_connected');
     expect((await placedTo(to)).length).toBe(1);
-  }, 240_000);
+  });
 
   it('when the answer is lost, and the list does not show the call at the first look', async () => {
     const to = aNumber('82');
@@ -222,7 +202,7 @@ describe('nobody is called twice', () => {
     await addFaults(retell, { route: 'POST /v2/create-phone-call', effect: { kind: 'drop_after' } });
     const ended = await until(await place({ to }), 'completed');
     expect([await placedTo(to), ended.dials]).toEqual([[ended.provider!.callId], 1]);
-  }, 120_000);
+  });
 
   const parked = async (to: string): Promise<string> => {
     await addFaults(retell, { route: 'POST /v2/create-phone-call', effect: { kind: 'respond', status: 502, body: '' } });
@@ -240,7 +220,7 @@ describe('nobody is called twice', () => {
     expect((await ask('POST', `${url}/resolve`, { as: 'dial_again' })).status).toBe(200);
     const ended = await until(url, 'not_connected');
     expect([(await placedTo(to)).length, ended.dials]).toEqual([1, 2]);
-  }, 120_000);
+  });
 
   it('when it is not found: a person gives it up', async () => {
     const to = aNumber('90');
@@ -249,7 +229,7 @@ describe('nobody is called twice', () => {
     expect([given.status, given.body['state'], given.body['reason']]).toEqual([200, 'cancelled', expect.stringContaining('the customer wrote')]);
     expect((await ask('POST', `${url}/resolve`, { as: 'dial_again' })).status).toBe(409);
     expect(await placedTo(to)).toEqual([]);
-  }, 120_000);
+  });
 
   it('when it is not found: a person names the call, and another’s is not taken for it', async () => {
     const to = aNumber('83');
@@ -264,7 +244,7 @@ describe('nobody is called twice', () => {
     expect((await ask('POST', `${url}/resolve`, { as: 'dialled', providerCallId })).status).toBe(200);
     const ended = await until(url, 'completed');
     expect([ended.provider!.callId, (await placedTo(to)).length]).toEqual([providerCallId, 1]);
-  }, 120_000);
+  });
 });
 
 describe('when Retell says no', () => {
@@ -272,7 +252,7 @@ describe('when Retell says no', () => {
     const to = aNumber('91');
     await addFaults(retell, { route: 'POST /v2/create-phone-call', effect: { kind: 'respond', status: 429, headers: { 'retry-after': '1' }, body: {} } });
     const url = await place({ to });
-    for (let left = 300; left > 0 && (await read(url)).reason === null; left -= 1) await sleep(50);
+    await wait('it says why it waits', async () => (await read(url)).reason !== null, 50);
     expect(await read(url)).toMatchObject({ state: 'queued', dials: 1, reason: expect.stringContaining('429') as unknown });
     expect(Date.parse((await read(url)).notBefore)).toBeGreaterThan(Date.now());
     // Nobody waits for the quarter of a minute here.
@@ -280,13 +260,13 @@ describe('when Retell says no', () => {
     await desk.wiring.voiceLinesClient.wake('default');
     const ended = await until(url, 'not_connected');
     expect([ended.outcome, ended.dials, ended.reason]).toEqual(['no_answer', 2, null]);
-  }, 120_000);
+  });
 
   it('ends a call that it will never take', async () => {
     await addFaults(retell, { route: 'POST /v2/create-phone-call', effect: { kind: 'respond', status: 422, body: { status: 'error', message: 'agent not published' } } });
     const failed = await until(await place({ to: aNumber() }), 'failed');
     expect([failed.reason, failed.actions, failed.trackingEvents]).toEqual([expect.stringContaining('agent not published'), [], []]);
-  }, 60_000);
+  });
 });
 
 describe('taking it back', () => {
@@ -301,7 +281,18 @@ describe('taking it back', () => {
     await desk.wiring.voiceLinesClient.wake('default');
     const next = await until(await place({ to: aNumber('93') }), 'not_connected');
     expect([next.outcome, await placedTo(to)]).toEqual(['failed', []]);
-  }, 60_000);
+  });
+
+  it('happens by itself once its time is over', async () => {
+    const to = aNumber();
+    const [notBefore, notAfter] = [3_600_000, 7_200_000].map((ms) => new Date(Date.now() + ms).toISOString());
+    const url = await place({ to, notBefore, notAfter });
+    expect(await read(url)).toMatchObject({ notBefore, notAfter, state: 'queued' });
+    await desk.wiring.db.updateTable('voice_calls').set({ not_after: new Date(Date.now() + 500) }).where('to_number', '=', to).execute();
+    await desk.wiring.voiceLinesClient.wake('default');
+    expect((await until(url, 'cancelled')).reason).toMatch(/to be dialled before/);
+    expect(await placedTo(to)).toEqual([]);
+  });
 
   it('stops while it is being dialled: what Retell then does not take is not dialled again', async () => {
     const to = aNumber('80');
@@ -311,7 +302,7 @@ describe('taking it back', () => {
     expect(await ask('POST', `${url}/stop`, {})).toMatchObject({ status: 200, body: { stopped: false } });
     const ended = await until(url, 'cancelled');
     expect([ended.reason, ended.dials, await placedTo(to)]).toEqual([expect.stringContaining('stopped'), 1, []]);
-  }, 120_000);
+  });
 
   it('stops during the call', async () => {
     const to = aNumber('95');
@@ -322,7 +313,7 @@ describe('taking it back', () => {
     const ended = await until(url, 'completed');
     expect(ended.provider!.disconnectionReason).toBe('manual_stopped');
     expect((await ask('POST', `${url}/stop`, {})).status).toBe(409);
-  }, 120_000);
+  });
 });
 
 it('lists calls by state, number and time, page by page, with how many there are', async () => {

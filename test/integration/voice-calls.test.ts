@@ -20,7 +20,7 @@ beforeAll(async () => {
   await migrate(db);
   await db.insertInto('projects').values([{ id: 'a', name: 'A', settings: '{}' }, { id: 'b', name: 'B', settings: '{}' }]).execute();
   voiceCalls = createVoiceCalls({ db, tracking: { append } });
-}, 300_000);
+});
 afterAll(async () => {
   await db?.destroy();
   await postgres?.stop();
@@ -83,8 +83,29 @@ describe('dialling', () => {
     const key = await aCall();
     await voiceCalls.beginDial(key);
     await voiceCalls.applyObservation(key, seen({ providerCallId: `call_${made}`, status: 'ongoing', startedAtMs: Date.now() }, 'call_started'));
-    expect([await voiceCalls.requeue(key, { notBefore: new Date(), reason: 'late answer' }), await voiceCalls.fail(key, 'late answer')]).toEqual([false, false]);
+    expect([await voiceCalls.requeue(key, { from: 'dialling', dials: 1, notBefore: new Date(), reason: 'late answer' }), await voiceCalls.fail(key, { dials: 1, reason: 'late answer' })]).toEqual([false, false]);
     expect([(await voiceCalls.beginDial(key)).verdict, await stateOf(key)]).toEqual(['passed', 'ongoing']);
+  });
+
+  it('is not undone by whoever was given up for dead and speaks of the dial before', async () => {
+    const key = await aCall();
+    const late = { notBefore: new Date(), reason: 'late' };
+    await voiceCalls.beginDial(key);
+    await voiceCalls.park(key, { code: 'DIAL_UNKNOWN', message: 'm', advice: 'a' });
+    expect(await voiceCalls.requeue(key, { from: 'needs_attention', dials: 1, ...late })).toBe(true);
+    // Another attempt at letting it be dialled again.
+    expect([await voiceCalls.requeue(key, { from: 'needs_attention', dials: 1, ...late }), await stateOf(key)]).toEqual([false, 'queued']);
+    await giveTurn(key, Date.now());
+    expect((await voiceCalls.beginDial(key)).verdict).toBe('dial');
+    // The provider's answer to the first dial, and the word of a person about it.
+    expect([
+      await voiceCalls.requeue(key, { from: 'dialling', dials: 1, ...late }),
+      await voiceCalls.fail(key, { dials: 1, reason: 'late' }),
+      await voiceCalls.requeue(key, { from: 'needs_attention', dials: 1, ...late }),
+    ]).toEqual([false, false, false]);
+    await voiceCalls.park(key, { code: 'DIAL_UNKNOWN', message: 'm', advice: 'a' });
+    expect(await voiceCalls.requeue(key, { from: 'needs_attention', dials: 1, ...late })).toBe(false);
+    expect(await stateOf(key)).toBe('needs_attention');
   });
 
   it('waits for another turn where there is none, or it was long ago', async () => {
@@ -101,7 +122,7 @@ describe('dialling', () => {
     const key = await aCall();
     await voiceCalls.beginDial(key);
     const notBefore = new Date(Date.now() + 60_000);
-    expect(await voiceCalls.requeue(key, { notBefore, reason: 'busy' })).toBe(true);
+    expect(await voiceCalls.requeue(key, { from: 'dialling', dials: 1, notBefore, reason: 'busy' })).toBe(true);
     expect(await voiceCalls.get('a', key.voiceCallId)).toMatchObject({ state: 'queued', notBefore, reason: 'busy', dials: 1, diallingAt: null });
   });
 });

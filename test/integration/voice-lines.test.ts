@@ -30,7 +30,7 @@ beforeAll(async () => {
   lines = createVoiceLines(db);
   calls = createVoiceCalls({ db, tracking: { append } });
   batches = createVoiceBatches(db);
-}, 300_000);
+});
 afterAll(async () => {
   await Promise.all([db?.destroy(), other?.destroy()]);
   await postgres?.stop();
@@ -71,7 +71,7 @@ describe('lines that are given', () => {
       }
       const busy = await db.selectFrom('voice_calls').select('id').where('state', '=', 'dialling').execute();
       expect(busy.length).toBeLessThanOrEqual(5);
-      for (const { id } of busy.slice(0, 1 + (rounds % 5))) await calls.fail({ project: 'a', voiceCallId: id }, 'over');
+      for (const { id } of busy.slice(0, 1 + (rounds % 5))) await calls.fail({ project: 'a', voiceCallId: id }, { dials: 1, reason: 'over' });
     }
   });
 
@@ -105,7 +105,7 @@ describe('lines that are given', () => {
     await enqueue('one');
     await take();
     await calls.beginDial({ project: 'a', voiceCallId: 'one' });
-    await calls.requeue({ project: 'a', voiceCallId: 'one' }, { notBefore: new Date(NOON + 60_000), reason: 'No line.' });
+    await calls.requeue({ project: 'a', voiceCallId: 'one' }, { from: 'dialling', dials: 1, notBefore: new Date(NOON + 60_000), reason: 'No line.' });
     expect(await stateOf('one')).toMatchObject({ state: 'queued', waits_for: 'provider', lined_up_at: null, line_account: null });
     expect((await take()).start).toEqual([]);
     expect((await take({ nowMs: NOON + 60_000 })).start.map(({ id }) => id)).toEqual(['one']);
@@ -161,11 +161,29 @@ describe('calls that have to wait', () => {
     expect((await take({ rules: limited, nowMs: Date.parse('2036-11-21T18:30:00Z') })).start).toHaveLength(1);
   });
 
+  it('are not given to calls whose time is over: those are taken back, also while their batch is paused', async () => {
+    const over = { notAfterMs: NOON };
+    await enqueue('over', over);
+    await enqueue('in time', { notAfterMs: NOON + 60_000 });
+    await batchOf('paused', 2, over);
+    await batches.pause('a', 'paused', 'ann');
+    expect((await take()).start.map(({ id }) => id)).toEqual(['in time']);
+    expect(await lines.next('a')).toMatchObject({ dueAt: expect.any(Date) as unknown, expiresAt: new Date(NOON) });
+    expect([await lines.expire('a', NOON - 1), await lines.expire('a', NOON), await lines.expire('a', NOON)]).toEqual([0, 3, 0]);
+    expect(await calls.get('a', 'over')).toMatchObject({ state: 'cancelled', reason: expect.stringMatching(/to be dialled before 20\d\d-\d\d-\d\d \d\d:\d\d UTC/) as unknown, settledAt: expect.any(Date) as unknown });
+    expect((await batches.get('a', 'paused')).state).toBe('completed');
+    expect(await lines.next('a')).toMatchObject({ dueAt: null, expiresAt: null });
+    // One whose turn comes just as its time is over.
+    await enqueue('just now', { notBeforeMs: 0, notAfterMs: Date.now() });
+    await db.updateTable('voice_calls').set({ lined_up_at: new Date(), line_account: 'account' }).where('id', '=', 'just now').execute();
+    expect((await calls.beginDial({ project: 'a', voiceCallId: 'just now' })).verdict).toBe('passed');
+  });
+
   it('do not include a number that the provider refused to call', async () => {
     await enqueue('refused', { to: '+15550178' });
     await take();
     await calls.beginDial({ project: 'a', voiceCallId: 'refused' });
-    await calls.fail({ project: 'a', voiceCallId: 'refused' }, 'No such agent.');
+    await calls.fail({ project: 'a', voiceCallId: 'refused' }, { dials: 1, reason: 'No such agent.' });
     await db.updateTable('voice_calls').set({ dialling_at: new Date(NOON) }).where('id', '=', 'refused').execute();
     await enqueue('again', { to: '+15550178' });
     expect((await take({ rules: { ...rules, voiceCallsPerNumberPerDay: 1 } })).start.map(({ id }) => id)).toEqual(['again']);
@@ -213,20 +231,20 @@ describe('a batch', () => {
     expect((await calls.beginDial({ project: 'a', voiceCallId: start[1]!.id })).verdict).toBe('passed');
     expect([(await take()).start, await lines.takeBack('a', new Date(NOON + 60_000))]).toEqual([[], []]);
     // One that is turned away by the provider meanwhile is paused, too.
-    await calls.requeue({ project: 'a', voiceCallId: start[0]!.id }, { notBefore: new Date(NOON), reason: null });
+    await calls.requeue({ project: 'a', voiceCallId: start[0]!.id }, { from: 'dialling', dials: 1, notBefore: new Date(NOON), reason: null });
     expect((await take()).start).toEqual([]);
 
     await batches.resume('a', 'big');
     const again = (await take()).start;
     expect(again).toHaveLength(5);
-    await calls.beginDial({ project: 'a', voiceCallId: again[0]!.id });
+    const { voiceCall } = await calls.beginDial({ project: 'a', voiceCallId: again[0]!.id });
     expect(await batches.cancel('a', 'big', { by: 'ann', reason: 'the wrong list' })).toMatchObject({ cancelled: 49_999, onALine: 1, batch: { state: 'cancelled', cancelledBy: 'ann', reason: 'the wrong list' } });
-    await calls.requeue({ project: 'a', voiceCallId: again[0]!.id }, { notBefore: new Date(NOON), reason: null });
+    await calls.requeue({ project: 'a', voiceCallId: again[0]!.id }, { from: 'dialling', dials: voiceCall.dials, notBefore: new Date(NOON), reason: null });
     await lines.postpone({ project: 'a', nowMs: NOON, rules });
     expect((await batches.counts('a', ['big'])).get('big')).toEqual({ byState: { cancelled: 50_000 }, byOutcome: {} });
     expect((await batches.get('a', 'big')).state).toBe('cancelled');
     await expect(batches.resume('a', 'big')).rejects.toThrow(/This batch is cancelled: it cannot be resumed/);
-  }, 120_000);
+  });
 
   it('goes earlier when it is given another priority, and is completed with its last call', async () => {
     await batchOf('plain', 1);
@@ -237,7 +255,7 @@ describe('a batch', () => {
     expect(start.map(({ id }) => rows.find((row) => row.id === id)!.batch_id)).toEqual(['urgent', 'urgent', 'plain']);
     for (const { id } of start) {
       await calls.beginDial({ project: 'a', voiceCallId: id });
-      await calls.fail({ project: 'a', voiceCallId: id }, 'refused');
+      await calls.fail({ project: 'a', voiceCallId: id }, { dials: 1, reason: 'refused' });
     }
     expect(await batches.get('a', 'urgent')).toMatchObject({ state: 'completed', name: 'first of all', priority: 1 });
     // Its counts outlive its calls.

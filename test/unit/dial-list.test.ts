@@ -60,6 +60,12 @@ describe('a file of numbers to call', () => {
     expect(list.calls).toHaveLength(1);
   });
 
+  it('takes until when a call is worth dialling, and tells of an end before its beginning', async () => {
+    const list = await read('to,timeZone,notBefore,notAfter\n+15550100,Asia/Singapore,2026-11-23T09:00,2026-11-23T18:00\n+15550101,,2026-11-23T10:00,2026-11-23T09:00\n');
+    expect(list.calls).toEqual([expect.objectContaining({ request: expect.objectContaining({ notBeforeMs: Date.parse('2026-11-23T01:00Z'), notAfterMs: Date.parse('2026-11-23T10:00Z') }) })]);
+    expect(list.problems).toEqual([{ row: 2, line: 3, field: 'notAfter', problem: 'must be later than notBefore.' }]);
+  });
+
   it('tells of a caller that nothing names, of long cells, and of everything that is wrong with a row', async () => {
     expect((await read('to\n+15550100\n', { some: { from: undefined } })).problems[0]).toMatchObject({ field: 'from', problem: expect.stringContaining('for all rows') });
     expect((await read('to,from\n+15550100,\n+15550101,+15550198\n', { some: { numbers: ['+15550199'] } })).problems).toEqual([{ row: 2, line: 3, field: 'from', problem: expect.stringContaining('voiceNumbers') }]);

@@ -39,15 +39,15 @@ export const voiceCallRoutes = (route: RouteTable, { config, adaptersOf, project
       body: PlaceVoiceCallBody,
       returns: PlacedShape,
       // Whom it calls is personal: that stands with the call, and goes with it.
-      audit: { action: 'voice_calls.place', target: ({ body }) => body.agent ?? 'the agent of the number', details: ({ priority, notBefore }) => ({ priority, ...(notBefore ? { notBefore } : {}) }) },
+      audit: { action: 'voice_calls.place', target: ({ body }) => body.agent ?? 'the agent of the number', details: ({ priority, notBefore, notAfter }) => ({ priority, ...(notBefore ? { notBefore } : {}), ...(notAfter ? { notAfter } : {}) }) },
     },
-    async ({ params: { project }, body: { notBefore, agent, timeZone, ...body }, principal, requestId }) => {
+    async ({ params: { project }, body: { notBefore, notAfter, agent, timeZone, ...body }, principal, requestId }) => {
       const { voiceNumbers } = await projects.settings(project);
       if (voiceNumbers.length > 0 && !voiceNumbers.includes(body.from)) {
         throw new HttpProblem(422, 'The project does not call from this number.', { errors: [{ path: 'from', message: 'must be one of the numbers of the setting voiceNumbers' }] });
       }
       if (!(await adaptersOf(project)).voice) throw new AftercallError('CONFLICT', `Nobody places calls for project ${project}: Retell is not connected.`, { advice: 'Connect it with PUT on the connector "retell", or set RETELL_API_KEY for the project of the installation.', outcome: 'refused' });
-      const request: VoiceCallRequest = { ...body, ...(agent === undefined ? {} : { agent }), ...(timeZone === undefined ? {} : { timeZone }), ...(notBefore === undefined ? {} : { notBeforeMs: Date.parse(notBefore) }) };
+      const request: VoiceCallRequest = { ...body, ...(agent === undefined ? {} : { agent }), ...(timeZone === undefined ? {} : { timeZone }), ...(notBefore === undefined ? {} : { notBeforeMs: Date.parse(notBefore) }), ...(notAfter === undefined ? {} : { notAfterMs: Date.parse(notAfter) }) };
       // Answers to keys are forgotten after a week, and are each token's own; the call is neither: the same key never places another, also with the token that has replaced the first.
       const { state, voiceCall } = await voiceCalls.enqueue({ project, voiceCallId: voiceCallIdOf(project, ['request', requestId]), request, requestedBy: principal.name });
       if (state === 'request_differs') throw new HttpProblem(422, 'This Idempotency-Key was used for another request.');
@@ -179,6 +179,7 @@ const viewOf = (row: VoiceCallRow) => ({
   reason: row.reason,
   attention: row.attention && { code: row.attention.code, message: row.attention.message, advice: row.attention.advice, since: new Date(row.attention.sinceMs).toISOString() },
   notBefore: row.notBefore.toISOString(),
+  notAfter: row.request.notAfterMs === undefined ? null : new Date(row.request.notAfterMs).toISOString(),
   requestedAt: row.requestedAt.toISOString(),
   durationMs: row.observed?.durationMs ?? null,
   callId: row.callId,

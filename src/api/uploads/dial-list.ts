@@ -9,7 +9,7 @@ import { checkMagic, delimiterOf, HAS_NUL, NOT_TEXT, notCsv, UnreadableTable } f
 
 /** A file of numbers to call, read as it comes in. */
 
-const COLUMNS = ['to', 'from', 'agent', 'priority', 'timeZone', 'notBefore'] as const;
+const COLUMNS = ['to', 'from', 'agent', 'priority', 'timeZone', 'notBefore', 'notAfter'] as const;
 type Column = (typeof COLUMNS)[number];
 const METADATA = 'metadata.';
 const MOST_COLUMNS = 60;
@@ -232,8 +232,15 @@ const requestOf = (record: readonly string[], { columns, defaults, tell }: { col
   const timeZone = cell('timeZone') || defaults.timeZone;
   const hasZone = timeZone === undefined || isKnownZone(timeZone);
   if (!hasZone) wrong('timeZone', 'is the name of no time zone, as Asia/Singapore is.');
-  const notBefore = cell('notBefore') === '' || !hasZone ? undefined : readTime(cell('notBefore'), timeZone ?? defaults.projectTimeZone);
-  if (typeof notBefore === 'object') wrong('notBefore', `${notBefore.problem}.`);
+  const timeIn = (column: 'notBefore' | 'notAfter'): number | undefined => {
+    if (cell(column) === '' || !hasZone) return undefined;
+    const time = readTime(cell(column), timeZone ?? defaults.projectTimeZone);
+    if (typeof time === 'number') return time;
+    wrong(column, `${time.problem}.`);
+    return undefined;
+  };
+  const [notBefore, notAfter] = [timeIn('notBefore'), timeIn('notAfter')];
+  if (notBefore !== undefined && notAfter !== undefined && notAfter <= notBefore) wrong('notAfter', 'must be later than notBefore.');
 
   const variables: Record<string, string> = {};
   const metadata: Record<string, string> = {};
@@ -244,7 +251,7 @@ const requestOf = (record: readonly string[], { columns, defaults, tell }: { col
     (isMetadata ? metadata : variables)[name] = value;
   }
   if (!good || priority === undefined) return undefined;
-  return { from, to, ...(agent === undefined ? {} : { agent }), variables, metadata, priority, ...(typeof notBefore === 'number' ? { notBeforeMs: notBefore } : {}), ...(timeZone === undefined ? {} : { timeZone }) };
+  return { from, to, ...(agent === undefined ? {} : { agent }), variables, metadata, priority, ...(notBefore === undefined ? {} : { notBeforeMs: notBefore }), ...(notAfter === undefined ? {} : { notAfterMs: notAfter }), ...(timeZone === undefined ? {} : { timeZone }) };
 };
 
 /** A file has the same few zones in all its rows. */

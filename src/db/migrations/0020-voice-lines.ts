@@ -7,11 +7,13 @@ const STATEMENTS = [
   sql`alter table voice_calls
     add column held boolean not null default false,
     add column waits_for text,
+    add column not_after timestamptz(3),
     add column lined_up_at timestamptz(3),
     add column line_account text`,
   // The queue in the order in which it is worked off, and nothing else: what is held, or has a line, is not in it.
   sql`drop index voice_calls_queued`,
   sql`create index voice_calls_queued on voice_calls (project, priority, not_before, requested_at, row, id) where state = 'queued' and lined_up_at is null and not held`,
+  sql`create index voice_calls_expiring on voice_calls (project, not_after) where state = 'queued' and lined_up_at is null and not_after is not null`,
   sql`create index voice_calls_lined_up on voice_calls (line_account, project) where line_account is not null and state in ('queued', 'dialling', 'dialled', 'ongoing')`,
   sql`create index voice_calls_postponed on voice_calls (project, waits_for) where state = 'queued' and waits_for is not null`,
   sql`create index voice_calls_of_batch on voice_calls (project, batch_id, state, outcome) where batch_id is not null`,
