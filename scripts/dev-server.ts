@@ -26,6 +26,8 @@ export interface DevServerOptions {
   /** Made at the start, besides `default`. */
   namespace?: string;
   codecEndpoint?: string;
+  /** From how many events on the server suggests that a workflow begins a new history. Default: its own 4,096. */
+  suggestContinueAsNewAt?: number;
 }
 
 const SEARCH_ATTRIBUTES = ['AftercallProject', 'AftercallSource', 'AftercallState'];
@@ -67,12 +69,13 @@ export const startDevServerProcess = async (options: DevServerOptions): Promise<
 };
 
 const startOnce = async (options: DevServerOptions): Promise<DevServer> => {
-  const { cliPath, port, uiPort, metricsPort, dbFile, namespace, codecEndpoint } = options;
+  const { cliPath, port, uiPort, metricsPort, dbFile, namespace, codecEndpoint, suggestContinueAsNewAt } = options;
   const args = ['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort), '--metrics-port', String(metricsPort), '--log-level', 'error', '--log-format', 'pretty'];
   for (const name of SEARCH_ATTRIBUTES) args.push('--search-attribute', `${name}=Keyword`);
   if (dbFile) args.push('--db-filename', dbFile);
   if (namespace) args.push('--namespace', namespace);
   if (codecEndpoint) args.push('--ui-codec-endpoint', codecEndpoint);
+  if (suggestContinueAsNewAt) args.push('--dynamic-config-value', `limit.historyCount.suggestContinueAsNew=${suggestContinueAsNewAt}`);
   const child = spawn('sh', ['-c', TIED_TO_US, 'sh', cliPath, ...args], { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
   let complaint = '';
   let pid = 0;

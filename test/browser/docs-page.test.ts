@@ -25,7 +25,7 @@ beforeAll(async () => {
   system = await startSystem({ server, env: { API_PORT: '0' } });
   api = await startApi(system.wiring);
   browser = await chromium.launch({ executablePath: await findChromium(), args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking'] });
-}, 300_000);
+});
 afterAll(async () => {
   await browser?.close();
   await api?.close();

@@ -32,7 +32,7 @@ beforeAll(async () => {
   await system.until(CALL, 'completed');
   api = await startApi(system.wiring);
   browser = await chromium.launch({ executablePath: await findChromium(), args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--autoplay-policy=no-user-gesture-required'] });
-}, 300_000);
+});
 afterAll(async () => {
   await browser?.close();
   await api?.close();

@@ -22,7 +22,7 @@ beforeAll(async () => {
   [server, postgres] = await Promise.all([startTemporalProcess(), startPostgres()]);
   desk = await startSystem({ server, env: { DATABASE_URL: await postgres.createDatabase() } });
   await desk.stopWorkers();
-}, 300_000);
+});
 afterAll(async () => {
   for (const program of programs) program.kill('SIGKILL');
   await desk?.stop();

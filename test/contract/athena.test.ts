@@ -49,7 +49,7 @@ beforeAll(async () => {
   tables = glueTables({ endpoint: aws.url, region: REGION, folder: join(folder, 'fetched') });
   athena = await startAthena({ pythonPath: sqlglotPython(), tables });
   sdk = new AthenaClient({ region: REGION, endpoint: athena.url });
-}, 120_000);
+});
 afterEach(() => clearFaults(athena));
 afterAll(async () => {
   sdk?.destroy();
@@ -172,18 +172,18 @@ describe('a query', () => {
     const before = await executions();
     expect((await run(ALL)).rows).toHaveLength(ROWS);
     expect((await executions()) - before).toBe(1);
-  }, 60_000);
+  });
 
   it('that is throttled for long is for whoever can wait longer', async () => {
     await addFaults(athena, { route: 'POST /', times: 99, effect: refusal('TooManyRequestsException') });
     await expect(engineOf({ tries: 2 }).run('default', ALL, [], PATIENT)).rejects.toMatchObject({ code: 'RATE_LIMITED', retryable: true, message: expect.stringContaining('TooManyRequestsException') as unknown });
-  }, 60_000);
+  });
 
   it('goes on when Athena falls silent for a request', async () => {
     await addFaults(athena, { route: 'POST /', skip: 1, effect: { kind: 'hang' } });
     const { rows } = await engineOf({ requestTimeoutMs: 1_000 }).run('default', ALL, [], PATIENT);
     expect(rows).toHaveLength(ROWS);
-  }, 60_000);
+  });
 
   it('may fall back from running to waiting', async () => {
     await addFaults(athena, { route: 'POST /', effect: { kind: 'states', states: ['QUEUED', 'RUNNING', 'QUEUED', 'RUNNING'] } });

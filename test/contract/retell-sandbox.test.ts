@@ -95,7 +95,7 @@ beforeAll(async () => {
     });
   });
   await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve));
-}, 60_000);
+});
 afterAll(async () => {
   receiver?.close();
   await rm(folder, { recursive: true, force: true });

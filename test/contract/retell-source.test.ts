@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { RETELL_ACCOUNT } from '../../sandbox/retell/server.ts';
 import { createGuard } from '../../src/adapters/http/guard.ts';
@@ -11,6 +10,7 @@ import { createRetellSource, toGivenTurns } from '../../src/adapters/sources/ret
 import type { CallCursor, CallPage } from '../../src/adapters/sources/source.ts';
 import { METADATA_PROJECT, METADATA_VOICE_CALL } from '../../src/domain/voice.ts';
 import { addFaults, clearFaults, startRetellSandbox } from '../support/sandbox.ts';
+import { until } from '../support/until.ts';
 
 let folder: string;
 let retell: Awaited<ReturnType<typeof startRetellSandbox>>;
@@ -18,7 +18,7 @@ let retell: Awaited<ReturnType<typeof startRetellSandbox>>;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'aftercall-retell-source-'));
   retell = await startRetellSandbox(folder, { speed: { ringMs: 10, talkMs: 20, analysisMs: 10 } });
-}, 60_000);
+});
 afterAll(async () => {
   await retell?.close();
   await rm(folder, { recursive: true, force: true });
@@ -45,10 +45,10 @@ const api = async (method: string, path: string, body?: object): Promise<Record<
   return text ? (JSON.parse(text) as Record<string, unknown>) : {};
 };
 /** A call that is over and analysed, or as far as its number lets it go. */
-const aCall = async (to = '+15550110', metadata?: object): Promise<string> => {
-  const placed = await api('POST', '/v2/create-phone-call', { from_number: '+15550100', to_number: to, ...(metadata ? { metadata } : {}) });
+const aCall = async (to = '+15550110', isOver = (call: Record<string, unknown>): boolean => call['call_analysis'] !== undefined): Promise<string> => {
+  const placed = await api('POST', '/v2/create-phone-call', { from_number: '+15550100', to_number: to });
   const id = String(placed['call_id']);
-  for (let left = 400; left > 0 && (await api('GET', `/v2/get-call/${id}`))['call_analysis'] === undefined; left -= 1) await sleep(10);
+  await until('the call is over', async () => isOver(await api('GET', `/v2/get-call/${id}`)), 10);
   return id;
 };
 const readAll = async (window: { fromMs: number; toMs: number }, pageSize: number): Promise<{ ids: string[]; pages: CallPage[] }> => {
@@ -121,7 +121,7 @@ describe('Retell as a source of calls', () => {
   it('leaves a call open until it is over and analysed', async () => {
     await retell.control('speed', { ringMs: 0 });
     const fromMs = Date.now() - 1_000;
-    const id = await aCall('+15550194');
+    const id = await aCall('+15550194', ({ call_status: status }) => status === 'ended');
     const source = sourceOf();
     const seen = async (): Promise<string | undefined> => (await source.listCalls({ fromMs, toMs: Date.now() + 1_000, signal: signal() })).calls.find(({ callId }) => callId === id)?.status;
     expect(await seen()).toBe('open');

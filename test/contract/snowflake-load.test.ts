@@ -9,7 +9,7 @@ import type { QueryValue } from '../../src/adapters/warehouse/engine.ts';
 import { requestsOf } from '../support/salesforce.ts';
 import { addFaults } from '../support/sandbox.ts';
 import { startTestSnowflake, type TestSnowflake } from '../support/snowflake.ts';
-import { until } from '../support/tracking.ts';
+import { until } from '../support/until.ts';
 
 let snowflake: TestSnowflake;
 let client: SnowflakeClient;
@@ -22,7 +22,7 @@ beforeAll(async () => {
   client = createSnowflakeClient(snowflake.config);
   loader = createSnowflakeLoader(client);
   for (const table of WAREHOUSE_TABLES) await ask(snowflakeTable(table));
-}, 120_000);
+});
 afterAll(() => snowflake?.close());
 
 const DAY = Date.UTC(2026, 10, 20);
@@ -58,7 +58,7 @@ describe('rows merged into Snowflake', () => {
     await load(10, call('a'), 'other');
     expect(await loaded()).toEqual([['default', 'a', 'completed', 10], ['default', 'b', 'completed', 10], ['other', 'a', 'completed', 10]]);
     expect(await ask("SELECT team, duration_ms, has_recording, call_started_at, processed_at, dt, queue FROM calls WHERE call_id = 'b'")).toEqual([['North', 61_000, true, '2026-11-20T00:00:00.000Z', '2026-11-20T00:00:01.500Z', '2026-11-20', null]]);
-  }, 120_000);
+  });
 
   it('are replaced by later ones, never by earlier ones, and not doubled by repeats', async () => {
     await load(12, call('a', { state: 'needs_attention' }));
@@ -69,14 +69,14 @@ describe('rows merged into Snowflake', () => {
     // The same unit in two states within one batch: moved from one day to another.
     await load(13, [...call('a'), ...call('a').map((unit) => ({ ...gone(unit), dt: '2026-11-19' }))]);
     expect((await loaded())[0]).toEqual(['default', 'a', 'completed', 13]);
-  }, 120_000);
+  });
 
   it('go when their unit is gone, of this project only', async () => {
     await load(14, call('a').map(gone));
     expect(await loaded()).toEqual([['default', 'b', 'completed', 10], ['other', 'a', 'completed', 10]]);
     await loader.dropBefore('default', 15, signal());
     expect(await loaded()).toEqual([['other', 'a', 'completed', 10]]);
-  }, 120_000);
+  });
 
   it.each(['load', 'dropBefore'] as const)('are brought in order by the next attempt when one was cancelled in Snowflake (%s)', async (what) => {
     await load(20, call('c'));
@@ -90,7 +90,7 @@ describe('rows merged into Snowflake', () => {
     await first;
     await attempt(signal());
     expect((await loaded()).filter(([project]) => project === 'default')).toEqual([]);
-  }, 120_000);
+  });
 
   it('show of no unit a part, wherever a load is broken off', async () => {
     const three = (unitId: string): UnitRows => ({ table: 'answers', unitId, dt: '2026-11-20', rows: ['greeting', 'needs', 'closing'].map((criterion) => ({ call_id: unitId, criterion, verdict: 'yes' })) });
@@ -98,5 +98,5 @@ describe('rows merged into Snowflake', () => {
     await expect(load(30, Array.from({ length: 2_000 }, (_each, index) => three(`call/${index}`)), 'large')).rejects.toMatchObject({ code: 'UPSTREAM_REJECTED' });
     const counted = await ask("SELECT rows_each, COUNT(*) > 0 AS some FROM (SELECT unit_id, COUNT(*) AS rows_each FROM answers WHERE project = 'large' GROUP BY unit_id) AS units GROUP BY rows_each");
     expect(counted).toEqual([[3, true]]);
-  }, 120_000);
+  });
 });

@@ -97,7 +97,7 @@ describe('an event to SQS', () => {
   beforeAll(async () => {
     aws = await startAws();
     sqs = new SQSClient({ region: REGION, endpoint: aws.url });
-  }, 60_000);
+  });
   afterAll(async () => {
     sqs?.destroy();
     await aws?.stop();

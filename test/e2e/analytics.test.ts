@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type RawBuilder, sql } from 'kysely';
 import { SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
@@ -12,6 +11,7 @@ import { addDays } from '../../src/domain/analytics/zone.ts';
 import { startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
+import { until } from '../support/until.ts';
 
 /** Some that lead to records in the CRM, one in which something is wrong, one that nobody took, and one too short to grade. */
 const CALLS = SAMPLE_CALLS.filter(({ title }) => /qualified new|^names a Lead ID|both channels|hung up|too short/.test(title));
@@ -50,14 +50,12 @@ const counted = async <T = Record<string, unknown>>(query: RawBuilder<T>): Promi
 const load = async (): Promise<void> => {
   const started = await ask('/warehouse/load', { method: 'POST', body: {} });
   expect(started.status).toBe(200);
-  for (let left = 1_200; left > 0; left -= 1) {
+  await until('the load ends', async () => {
     const { sinks } = await json<{ sinks: { sink: string; state: string; loads: number; error: object | null }[] }>(ask('/warehouse'));
     const files = sinks.find(({ sink }) => sink === 'files');
     if (files?.error) throw new Error(`The load failed: ${JSON.stringify(files.error)}`);
-    if (files?.state === 'up_to_date' && files.loads > 0) return;
-    await sleep(100);
-  }
-  throw new Error('The load did not end.');
+    return files?.state === 'up_to_date' && files.loads > 0;
+  });
 };
 
 beforeAll(async () => {
@@ -84,7 +82,7 @@ it('knows nothing before the first load, and says so', async () => {
 describe('what the warehouse answers is what the database holds', () => {
   beforeAll(async () => {
     await load();
-  }, 300_000);
+  });
 
   it('of calls by day', async () => {
     const { asOf, rows } = await answered('volume?groupBy=day');
@@ -174,5 +172,5 @@ describe('what the warehouse answers is what the database holds', () => {
     const anew = await ask(path, { headers: { 'if-none-match': etag } });
     expect(anew.status).toBe(200);
     expect(abandonedIn(await json<Told>(anew))).toBe(before + 3);
-  }, 300_000);
+  });
 });

@@ -8,6 +8,7 @@ import type { DevServer } from '../../scripts/dev-server.ts';
 import { addFaults, clearFaults } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
+import { until } from '../support/until.ts';
 
 const WEBHOOK_SECRET = 'a-webhook-secret-of-32-characters!';
 const GOOD = SAMPLE_CALLS.find((call) => call.title.includes('qualified'))!.taskId;
@@ -45,7 +46,7 @@ beforeAll(async () => {
   await system.until(GOOD, 'completed');
   api = await startApi(system.wiring);
   document = await json(fetch(`${api.url}/openapi.json`));
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();
@@ -285,7 +286,7 @@ describe('Webex webhooks', () => {
     expect((await send({ id: 'ended-1', type: 'task:ended', data: { taskId: 'any' } })).status).toBe(202);
     await new Promise((resolve) => setTimeout(resolve, 500));
     await schedules.apply();
-    for (let left = 150; left > 0 && (await schedules.describe()).recentRuns.length === 0; left -= 1) await new Promise((resolve) => setTimeout(resolve, 100));
+    await until('a window runs', async () => (await schedules.describe()).recentRuns.length > 0);
     expect((await schedules.describe()).recentRuns).toHaveLength(1);
   });
 

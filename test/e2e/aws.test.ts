@@ -33,7 +33,7 @@ beforeAll(async () => {
     env: { DATABASE_URL: await postgres.createDatabase(), OBJECTS_DIR: '', S3_BUCKET: aws.bucket, AWS_REGION: REGION, AWS_ENDPOINT_URL: aws.url, ATHENA_OUTPUT: `s3://${aws.bucket}/athena/` },
   });
   report = await system.runWindow();
-}, 300_000);
+});
 afterAll(async () => {
   await system?.stop();
   await Promise.all([server?.stop(), postgres?.stop(), aws?.stop()]);

@@ -17,7 +17,7 @@ beforeAll(async () => {
   // Enough for the transcription, not for the analysis on top of it.
   system = await startSystem({ server, env: { DAILY_BUDGET: '0.013', API_PORT: '0' } });
   api = await startApi(system.wiring);
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();

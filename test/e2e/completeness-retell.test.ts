@@ -46,7 +46,7 @@ beforeAll(async () => {
   await system.wiring.projects.changeSettings(PROJECT, { timeZone });
   day = dayAt(Date.now(), timeZone);
   api = await startApi(system.wiring);
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();
@@ -133,7 +133,7 @@ describe('a day of Retell', () => {
     expect(await gapsFor('filtered')).toEqual([expect.objectContaining({ callId: cameIn, detail: expect.stringContaining('takeUnplacedCalls') as unknown })]);
     expect(await gapsFor('open_at_source')).toEqual([expect.objectContaining({ callId: talking })]);
     for (const callId of [busy, cameIn, theirs]) expect(await found(callId)).toBe(false);
-  }, 300_000);
+  });
 
   it('has a call once that webhooks tell of after all', async () => {
     for (const event of ALL_EVENTS) await retell.control('webhooks/send', { event, callId: lost });
@@ -144,7 +144,7 @@ describe('a day of Retell', () => {
     expect([row.state, row.callId]).toEqual(['completed', lost]);
     expect(await system.wiring.calls.listVersions(system.key(lost))).toHaveLength(1);
     expect(await compare()).toMatchObject({ listed: 4, ours: 2, takenIn: 1 });
-  }, 120_000);
+  });
 
   it('has what came in taken in where the project says so, by webhook or by the comparison, once', async () => {
     await system.wiring.projects.changeSettings(PROJECT, { takeUnplacedCalls: true });
@@ -161,11 +161,11 @@ describe('a day of Retell', () => {
     expect(last).toMatchObject({ listed: 5, ours: 5, takenIn: 3, unexplained: 0, settled: true, notListed: {} });
     expect(last.processed + Object.values(last.gaps).reduce((sum, calls) => sum + calls, 0)).toBe(5);
     for (const callId of [byWebhook, cameIn, talking]) expect(await system.wiring.calls.listVersions(system.key(callId))).toHaveLength(1);
-  }, 300_000);
+  });
 
   it('says so when Retell has deleted one', async () => {
     await fetch(`${retell.url}/v2/delete-call/${heard}`, { method: 'DELETE', headers: { authorization: `Bearer ${RETELL_ACCOUNT.key}` } });
     expect(await compare()).toMatchObject({ listed: 4, ours: 5, notListed: { deleted_there: 1 }, takenIn: 3, settled: true });
     expect(await gapsFor('deleted_there')).toEqual([expect.objectContaining({ callId: heard })]);
-  }, 120_000);
+  });
 });

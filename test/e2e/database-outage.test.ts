@@ -54,7 +54,7 @@ beforeAll(async () => {
   [server, postgres] = await Promise.all([startTemporalProcess(), startPostgres()]);
   road = await startRoad(await postgres.createDatabase());
   system = await startSystem({ server, env: { DATABASE_URL: road.url, RETRY_ATTEMPTS: '2', API_PORT: '0' } });
-}, 300_000);
+});
 afterAll(async () => {
   await system?.stop();
   await road?.cut();
@@ -78,4 +78,4 @@ it('calls live through ten seconds without the database, and the API says what i
   expect(new Set(statuses)).toEqual(new Set([503]));
   for (let one = 0; one < COUNT; one += 1) expect((await system.until(callIdOf(one), 'completed', 'needs_attention')).attention).toBeNull();
   expect(await ledgerOf(system.sandbox.salesforce, 'lead_created')).toHaveLength(COUNT);
-}, 120_000);
+});

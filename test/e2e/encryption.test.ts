@@ -22,7 +22,7 @@ let postgres: TestPostgres;
 
 beforeAll(async () => {
   [server, postgres] = await Promise.all([startTemporalProcess(), startPostgres()]);
-}, 300_000);
+});
 afterAll(async () => {
   await Promise.all([server?.stop(), postgres?.stop()]);
 });
@@ -47,7 +47,7 @@ describe('what Temporal keeps of a call', () => {
   let system: TestSystem;
   beforeAll(async () => {
     system = await startSystem({ server, env: { AUTO_PROCESS: 'false', CRM_APPROVAL: 'always' } });
-  }, 300_000);
+  });
   afterAll(() => system?.stop());
 
   it('holds nothing of what was said, who called or what a system answered', async () => {

@@ -21,7 +21,7 @@ beforeAll(async () => {
   system = await startSystem({ server, env: { RETRY_FIRST: '1s', RETRY_MAX: '1s', UPSTREAM_TIMEOUT: '5s', SPEECH_TIMEOUT: '5s', MODEL_TIMEOUT: '5s' } });
   // The stand-in learns its recordings at the first one it hears, which takes longer than any after it.
   await process(undefined, 'completed', 'needs_attention');
-}, 300_000);
+});
 afterAll(async () => {
   await system?.stop();
   await server?.stop();

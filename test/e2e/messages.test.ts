@@ -15,6 +15,7 @@ import { recordsOf } from '../support/salesforce.ts';
 import { addFaults, clearFaults, ledgerOf, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
+import { until } from '../support/until.ts';
 
 const { chats } = TELEGRAM_BOT;
 const SEND = 'POST /bot*/sendMessage';
@@ -36,7 +37,7 @@ beforeAll(async () => {
     folder,
     env: { ...sandbox.telling, RETRY_FIRST: '1s', RETRY_MAX: '1s', UPSTREAM_TIMEOUT: '5s', MESSAGE_FIRST_RETRY: '1s', MESSAGE_MAX_RETRY: '1s', MESSAGE_ATTEMPTS: '3', API_PUBLIC_URL: 'https://aftercall.example' },
   });
-}, 300_000);
+});
 afterAll(async () => {
   await system?.stop();
   await sandbox?.stop();
@@ -83,12 +84,12 @@ const messagesOf = async ({ callId }: { callId: string }, event?: string): Promi
 
 /** Waits until nothing about a call is on its way any more. */
 const told = async (call: { callId: string }, event?: string, atLeast = 1): Promise<MessageRow[]> => {
-  for (let left = 400; left > 0; left -= 1) {
-    const rows = await messagesOf(call, event);
-    if (rows.length >= atLeast && rows.every(({ state }) => state !== 'pending' && state !== 'sending')) return rows;
-    await sleep(100);
-  }
-  throw new Error(`Still on its way: ${JSON.stringify(await messagesOf(call))}`);
+  let rows: MessageRow[] = [];
+  await until(() => `all is told; there is ${JSON.stringify(rows)}`, async () => {
+    rows = await messagesOf(call, event);
+    return rows.length >= atLeast && rows.every(({ state }) => state !== 'pending' && state !== 'sending');
+  });
+  return rows;
 };
 
 const alertsOf = async (call: CallRow): Promise<LedgerEntry[]> => {
@@ -170,7 +171,7 @@ describe('a call that was graded', () => {
 
 it('tells one chat that a run is complete, with what it found, and programs its whole report', async () => {
   const report = await system.runWindow();
-  for (let left = 200; left > 0 && (await system.wiring.messages.list('default', {}, { limit: 200 })).some(({ runId, state }) => runId === report.runId && state !== 'delivered'); left -= 1) await sleep(100);
+  await until('the run is told of', async () => (await system.wiring.messages.list('default', {}, { limit: 200 })).every(({ runId, state }) => runId !== report.runId || state === 'delivered'));
   const about = (await ledgerOf(sandbox.telegram, 'message_sent')).filter((entry) => entry['chatId'] === chats.team);
   expect(about.map(({ text }) => String(text).split('\n')[0])).toEqual([`${report.newTasks} new calls, ${report.processedSuccessfully} processed`]);
   const told = (await ledgerOf(sandbox.receiver, 'event_received')).map((entry) => entry['event'] as { type: string; data: object }).filter(({ type }) => type === 'run.completed');

@@ -34,7 +34,7 @@ beforeAll(async () => {
   third = await startOpenAI({ ...files, apiKey: THIRD_KEY });
   system = await startSystem({ server, env: { API_PORT: '0', DATABASE_URL: await postgres.createDatabase(), OUTBOUND_ALLOW: '127.0.0.1' } });
   api = await startApi(system.wiring);
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();

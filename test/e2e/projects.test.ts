@@ -3,7 +3,6 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { AMOCRM_CLIENT, startAmoCrm } from '../../sandbox/amocrm/server.ts';
 import { AUDIO_FOLDER, SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
@@ -20,6 +19,7 @@ import { addNotes, setLimits } from '../support/amocrm.ts';
 import { ffmpegPath, ledgerOf, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
+import { until as wait } from '../support/until.ts';
 
 /** Two projects, each with an amoCRM account of its own in which notes have the same numbers, and calls that are handed in. */
 const CONSUMER = SAMPLE_CALLS.find((call) => call.title.includes('private customer'))!;
@@ -58,18 +58,13 @@ const runWindow = async (place: Place): Promise<ExecutionReport> => {
 };
 const callsOf = async (project: string): Promise<string[]> => (await system.wiring.calls.list({ project }, { limit: 100 })).map(({ callId }) => callId).toSorted();
 const until = async (project: string, callId: string, ...states: CallState[]): Promise<CallRow> => {
-  for (let left = 1_200; left > 0; left -= 1) {
-    const call = await system.wiring.calls.find({ project, callId });
-    if (call && states.includes(call.state)) return call;
-    await sleep(100);
-  }
-  const call = await system.wiring.calls.find({ project, callId });
-  throw new Error(`Call ${callId} of ${project} is ${call?.state} (${call?.attention?.message ?? call?.reason}), not ${states.join(' or ')}.`);
+  let call: CallRow | undefined;
+  return wait(() => `call ${callId} of ${project} is ${states.join(' or ')}; it is ${call?.state} (${call?.attention?.message ?? call?.reason})`, async () => {
+    call = await system.wiring.calls.find({ project, callId });
+    return call && states.includes(call.state) && call;
+  });
 };
-const delivered = async (): Promise<void> => {
-  for (let left = 300; left > 0 && (await system.wiring.inbox.backlog()) > 0; left -= 1) await sleep(100);
-  expect(await system.wiring.inbox.backlog()).toBe(0);
-};
+const delivered = (): Promise<boolean> => wait('all is delivered', async () => (await system.wiring.inbox.backlog()) === 0);
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'aftercall-projects-'));
@@ -86,7 +81,7 @@ beforeAll(async () => {
   const { email, password } = api.firstAdmin!;
   token = (await json<{ accessToken: string }>(fetch(`${api.url}/v1/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ email, password }) }))).accessToken;
   for (const place of Object.keys(PLACES)) expect((await ask('POST', '/v1/projects', { id: place, name: place })).status).toBe(201);
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();
@@ -175,10 +170,10 @@ describe('two projects', () => {
     expect((await system.wiring.db.selectFrom('credentials').select('name').execute()).map(({ name }) => name).toSorted()).toEqual(['amocrm/north', 'amocrm/south']);
     expect(await callsOf('default')).toEqual([]);
     // Only the one that has connected a bot and a receiver tells of its run, and only them.
-    for (let left = 300; left > 0 && (await ledgerOf(sandbox.receiver, 'event_received')).length < 2; left -= 1) await sleep(100);
+    await wait('two events', async () => (await ledgerOf(sandbox.receiver, 'event_received')).length >= 2);
     const events = await ledgerOf(sandbox.receiver, 'event_received');
     expect(events.map(({ path, event }) => [path, (event as { type: string }).type]).toSorted()).toEqual([['/hooks/north', 'call.completed'], ['/hooks/north', 'run.completed']]);
-    for (let left = 300; left > 0 && (await ledgerOf(sandbox.telegram, 'message_sent')).length < 1; left -= 1) await sleep(100);
+    await wait('a message', async () => (await ledgerOf(sandbox.telegram, 'message_sent')).length >= 1);
     expect((await ledgerOf(sandbox.telegram, 'message_sent')).map(({ text }) => text)).toEqual([expect.stringContaining('north')]);
   });
 

@@ -20,7 +20,7 @@ let windows = 0;
 beforeAll(async () => {
   server = await startTemporalProcess();
   system = await startSystem({ server, env: { RECORDING_FIRST_LOOK: '10m', INGEST_SETTLE: '25s' } });
-}, 300_000);
+});
 afterAll(async () => {
   await system?.stop();
   await server?.stop();

@@ -57,7 +57,7 @@ describe('reading among many calls', () => {
       }
     }
     expect(found).toEqual([]);
-  }, 300_000);
+  });
 
   it('would notice a scan', async () => {
     const { scanned } = await planOf(client, PROJECT, { text: "select count(*) from calls where details->>'queueName' ilike $1", values: ['%sales%'] });

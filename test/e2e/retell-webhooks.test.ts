@@ -7,6 +7,7 @@ import { signatureOf } from '../../sandbox/retell/webhooks.ts';
 import type { DevServer } from '../../scripts/dev-server.ts';
 import { startApi } from '../../src/api/start.ts';
 import type { VoiceCallRow } from '../../src/db/voice-calls.ts';
+import { voiceCallWorkflowId } from '../../src/domain/ids.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 import { startRetellSandbox, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
@@ -24,11 +25,13 @@ let retell: Awaited<ReturnType<typeof startRetellSandbox>>;
 let system: TestSystem;
 let api: Awaited<ReturnType<typeof startApi>>;
 let made = 0;
+/** A call's workflow begins a new history each time that it has looked for news. */
+const temporalOptions = () => ({ dbFile: join(folder, 'temporal.db'), suggestContinueAsNewAt: 10 });
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'aftercall-retell-webhooks-'));
   [server, postgres, sandbox, retell] = await Promise.all([
-    startTemporalProcess({ dbFile: join(folder, 'temporal.db') }),
+    startTemporalProcess(temporalOptions()),
     startPostgres(),
     startTestSandbox(folder),
     startRetellSandbox(folder, { speed: { ringMs: 100, talkMs: 200, analysisMs: 100 } }),
@@ -40,7 +43,7 @@ beforeAll(async () => {
     env: { ...retell.env, API_PORT: '0', DATABASE_URL: await postgres.createDatabase(), RETELL_CALLS_PER_SECOND: '50', VOICE_LOOK_UP_FIRST: '5s', VOICE_LOOK_UP_MAX: '5s', RETRY_FIRST: '1s', RETRY_MAX: '1s' },
   });
   api = await startApi(system.wiring);
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();
@@ -95,6 +98,17 @@ describe('an outbound call ends the same', () => {
     expect(await toldOf(voiceCallId)).toEqual(told);
   });
 
+  it('when it is looked up so often that its history begins anew', async () => {
+    await retell.control('webhooks', { loseEvents: ['call_started', 'call_ended', 'call_analyzed'] });
+    await retell.control('speed', { talkMs: 12_000 });
+    const voiceCallId = await begin('+15550123');
+    const row = await reaches(voiceCallId, 'completed').finally(() => retell.control('speed', { talkMs: 200 }));
+    expect([row.outcome, row.dials, (await toldOf(voiceCallId)).map(({ name }) => name)]).toEqual(['connected', 1, CONNECTED.told]);
+    await until('it is handed over', async () => (await read(voiceCallId)).callId !== null);
+    const runs = await system.wiring.temporal.workflow.count(`WorkflowId = '${voiceCallWorkflowId({ project: PROJECT, voiceCallId })}'`);
+    expect(runs.count).toBeGreaterThan(1);
+  });
+
   it('when Temporal is down from its middle to after its end', async () => {
     const voiceCallId = await begin('+15550195');
     const { providerCallId } = await reaches(voiceCallId, 'ongoing');
@@ -111,13 +125,13 @@ describe('an outbound call ends the same', () => {
     expect(row.callId).toBeNull();
     expect((await eventsOf(providerCallId!)).map(({ delivered_at: at }) => at !== null)).toEqual([true, false, false]);
 
-    server = await startTemporalProcess({ dbFile: join(folder, 'temporal.db'), port });
+    server = await startTemporalProcess({ ...temporalOptions(), port });
     await system.startWorkers();
     await until('all is delivered', async () => ((await eventsOf(providerCallId!)).every(({ delivered_at: at }) => at !== null) ? true : undefined));
     // And the workflow goes on where it was.
     await until('it is handed over', async () => ((await read(voiceCallId)).callId === null ? undefined : true));
     expect((await toldOf(voiceCallId)).map(({ name }) => name)).toEqual(CONNECTED.told);
-  }, 300_000);
+  });
 });
 
 describe('a call that reaches nobody', () => {

@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { SAMPLE_CALLS } from '../../sandbox/calls/index.ts';
 import { TELEGRAM_BOT } from '../../sandbox/telegram/server.ts';
@@ -14,6 +13,7 @@ import { recordsOf } from '../support/salesforce.ts';
 import { addFaults, clearFaults, ledgerOf, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
+import { until as wait } from '../support/until.ts';
 
 let folder: string;
 let server: DevServer;
@@ -38,7 +38,7 @@ beforeAll(async () => {
     await system.wiring.callsClient.result(system.key(callId));
   }
   token = (await ask<{ accessToken: string }>('POST', '/v1/auth/login', api.firstAdmin)).body.accessToken;
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();
@@ -69,22 +69,22 @@ const review = async (what: string, body: object, callId = CALL): Promise<{ stat
   return ask('POST', `${pathOf(callId)}/review/${what}`, { version, expectedRevision: revision, ...body });
 };
 const published = async (state = 'done', callId = CALL): Promise<Shown> => {
-  for (let left = 300; left > 0; left -= 1) {
-    const now = await shown(callId);
-    if (now.publication?.state === state) return now;
-    await sleep(100);
-  }
-  throw new Error(`Not ${state}: ${JSON.stringify((await shown(callId)).publication)}`);
+  let now = await shown(callId);
+  await wait(() => `the publication is ${state}: ${JSON.stringify(now.publication)}`, async () => {
+    now = await shown(callId);
+    return now.publication?.state === state;
+  });
+  return now;
 };
 const stored = async (callId = CALL): Promise<EffectiveAnalysis> => JSON.parse((await system.wiring.objects.getText(analysisKey(system.key(callId))))!) as EffectiveAnalysis;
 const notes = async () => (await recordsOf(sandbox.salesforce, 'Task')).filter((task) => String(task['Subject']).startsWith('Call graded'));
 const until = async <T>(look: () => Promise<T>, is: (found: T) => boolean): Promise<T> => {
-  for (let left = 200; left > 0; left -= 1) {
-    const found = await look();
-    if (is(found)) return found;
-    await sleep(100);
-  }
-  return look();
+  let found = await look();
+  await wait(() => `what was looked for; there is ${JSON.stringify(found)}`, async () => {
+    found = await look();
+    return is(found);
+  });
+  return found;
 };
 
 describe('a person who reviews a call', () => {

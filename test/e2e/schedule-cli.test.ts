@@ -9,6 +9,7 @@ import type { ScheduleView } from '../../src/client/schedules.ts';
 import { complete } from '../support/config.ts';
 import { type Ended, runProgram } from '../support/program.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
+import { until } from '../support/until.ts';
 
 /** `npm run schedule` as a person uses it, one after the other on one server. No worker runs: windows stay open. */
 let server: DevServer;
@@ -45,14 +46,7 @@ const openWindows = async (): Promise<WorkflowExecutionInfo[]> => {
   for await (const window of temporal.workflow.list({ query: 'ExecutionStatus = "Running"' })) open.push(window);
   return open;
 };
-const nextWindow = async (): Promise<WorkflowExecutionInfo> => {
-  for (let left = 300; left > 0; left -= 1) {
-    const [window] = await openWindows();
-    if (window) return window;
-    await sleep(100);
-  }
-  throw new Error('No window was started.');
-};
+const nextWindow = (): Promise<WorkflowExecutionInfo> => until('a window is started', async () => (await openWindows())[0]);
 const end = async ({ workflowId, runId }: WorkflowExecutionInfo): Promise<void> => {
   await temporal.workflow.getHandle(workflowId, runId).terminate();
   while ((await openWindows()).some((window) => window.runId === runId)) await sleep(50);

@@ -52,7 +52,7 @@ beforeAll(async () => {
     stop: async () => void (await Promise.all([webex, openai, salesforce, amocrm, pyannote, assemblyai].map((one) => one.close()))),
   };
   server = await startTemporalProcess();
-}, 120_000);
+});
 afterAll(async () => {
   await sandbox?.stop();
   await server?.stop();
@@ -76,7 +76,7 @@ describe('a transcriber without speakers, and a diarizer', () => {
   let system: TestSystem;
   beforeAll(async () => {
     system = await startSystem({ server, sandbox, env: { STT_MODEL: 'whisper-1', RUN_CRM_ACTIONS: 'false', RUN_ANALYSIS: 'false', ...CHOICES.pyannote(pyannote.url) } });
-  }, 120_000);
+  });
   afterAll(() => system?.stop());
 
   const expectPaidOnce = async (call: SampleCall): Promise<void> => {
@@ -124,7 +124,7 @@ describe('a transcriber that works in jobs', () => {
   let system: TestSystem;
   beforeAll(async () => {
     system = await startSystem({ server, sandbox, env: { RUN_CRM_ACTIONS: 'false', RUN_ANALYSIS: 'false', ...CHOICES.assemblyai(assemblyai.url), ...CHOICES.pyannote(pyannote.url) } });
-  }, 120_000);
+  });
   afterAll(() => system?.stop());
 
   it('tells speakers itself: nobody else is asked', async () => {

@@ -25,7 +25,7 @@ beforeAll(async () => {
   [server, postgres] = await Promise.all([startTemporalProcess(), startPostgres()]);
   system = await startSystem({ server, env: { API_PORT: '0', DATABASE_URL: await postgres.createDatabase(), CRM_APPROVAL: 'always', INGEST_SETTLE: '25s' } });
   api = await startApi(system.wiring);
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();
@@ -88,7 +88,7 @@ describe('the rules at the gate', () => {
     // A person may think again.
     expect(await ask('POST', `/calls/${callIds[0]}/reprocess`, {})).toMatchObject({ status: 202, started: true, version: 2 });
     await system.until(callIds[0]!, 'completed');
-  }, 120_000);
+  });
 
   it('process one call, stage the next, and leave the rest to autoProcess', async () => {
     await settle({ autoProcess: false, stagingRules: [{ name: 'a sample', act: 'process', samplePercent: 50 }] });
@@ -102,7 +102,7 @@ describe('the rules at the gate', () => {
     await settle({ stagingRules: [{ name: 'none', act: 'ignore' }] });
     await read();
     expect(await Promise.all(callIds.map(standing))).toEqual(stands);
-  }, 120_000);
+  });
 });
 
 describe('rulings on many calls', () => {
@@ -131,7 +131,7 @@ describe('rulings on many calls', () => {
     expect(await standing(callIds[5]!)).toMatchObject({ reason: 'a rehearsal' });
     const audit = await ask<{ entries: object[] }>('GET', `/audit?target=${first.bulkId}`);
     expect(audit.entries).toEqual([expect.objectContaining({ action: 'calls.bulk_reject', details: { count: 61, at: 'staging', ids: true } })]);
-  }, 180_000);
+  });
 
   it('go on after the process that took the request and the worker have ended', async () => {
     await settle({ autoProcess: false });
@@ -146,7 +146,7 @@ describe('rulings on many calls', () => {
     await all(callIds, 'completed');
     const audit = await ask<{ entries: { details: object }[] }>('GET', `/audit?target=${bulkId}`);
     expect(audit.entries[0]!.details).toEqual({ count: 80, at: 'staging', filter: { ...filter, text: true } });
-  }, 240_000);
+  });
 
   it('meet single rulings without ruling twice', async () => {
     await settle({ autoProcess: false });
@@ -159,7 +159,7 @@ describe('rulings on many calls', () => {
     expect(refused).toBe(30 - done);
     const states = await Promise.all(callIds.map(async (callId) => (await system.until(callId, 'completed', 'rejected')).state));
     expect(states.filter((state) => state === 'rejected')).toHaveLength(rejected);
-  }, 180_000);
+  });
 
   it.each<[object, string]>([
     [{}, 'neither'],
@@ -181,7 +181,7 @@ describe('rulings on many calls', () => {
     expect(await ended(told.bulkId)).toMatchObject({ done: 1 });
     await system.until(GOOD, 'completed');
     expect(await standing(GOOD)).toMatchObject({ reason: expect.stringMatching(/^Skipped: crm\. crm was turned down: not this customer \(.*\)\.$/) as unknown });
-  }, 180_000);
+  });
 });
 
 describe('a call that nobody rules on', () => {
@@ -201,5 +201,5 @@ describe('a call that nobody rules on', () => {
       expect(await ask('POST', `/calls/${callId}/reprocess`, {})).toMatchObject({ started: true, version: 2 });
       await system.until(callId, 'completed');
     }
-  }, 120_000);
+  });
 });

@@ -13,7 +13,8 @@ import { TRACKING_EVENTS } from '../../src/domain/tracking.ts';
 import { addFaults, clearFaults, ledgerOf, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
-import { appendAll, until } from '../support/tracking.ts';
+import { appendAll } from '../support/tracking.ts';
+import { until } from '../support/until.ts';
 
 const [INITIATED, STARTED, COMPLETED] = TRACKING_EVENTS;
 const CALL = SAMPLE_CALLS.find((call) => call.title.includes('qualified'))!.taskId;
@@ -65,7 +66,7 @@ beforeAll(async () => {
   const { email, password } = api.firstAdmin!;
   platformAdmin = (await ask<{ accessToken: string }>('POST', '/v1/auth/login', { email, password })).accessToken;
   expect((await ask('POST', '/v1/projects', { id: 'other', name: 'Other' }, { token: platformAdmin })).status).toBe(201);
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();
@@ -220,7 +221,7 @@ describe('erasing a call', () => {
     await until('it is erased', async () => (await ask<Certificate>('GET', `/v1/projects/default/erasures/${erasureId}`)).endedAt !== null);
     expect(await ask('GET', `/v1/projects/default/erasures/${erasureId}`)).toMatchObject({ erased: { tracking_events: 3 }, notErased: { 'tracking events that were sent': 3 } });
     expect((await list('?voiceCallId=vc_erased')).events).toEqual([]);
-  }, 120_000);
+  });
 
   it('by number finds those that nobody answered, too', async () => {
     const { db } = system.wiring;
@@ -235,5 +236,5 @@ describe('erasing a call', () => {
     expect(await ask('GET', `/v1/projects/default/erasures/${erasureId}`)).toMatchObject({ erased: { tracking_events: 2, voice_calls: 1 }, notErased: { 'tracking events that were sent': 2 } });
     expect(JSON.stringify([await db.selectFrom('voice_calls').selectAll().execute(), await db.selectFrom('tracking_events').selectAll().execute()])).not.toContain('60000777');
     expect((await ask('POST', '/v1/projects/default/erasures', { callId: 'vc_unanswered', dryRun: true })).status).toBe(404);
-  }, 60_000);
+  });
 });

@@ -19,7 +19,7 @@ beforeAll(async () => {
   api = await startApi(system.wiring);
   await system.startCall(GOOD);
   await system.until(GOOD, 'completed');
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();
@@ -63,4 +63,4 @@ it('keeps what an older run of a call heard and found, and compares it with a ne
   });
   expect(await get('/versions/9')).toMatchObject({ status: 404 });
   expect(await get('/compare?from=1&to=1')).toMatchObject({ status: 400 });
-}, 240_000);
+});

@@ -38,7 +38,7 @@ beforeAll(async () => {
     env: { ...sandbox.telling, ...retell.env, RETELL_CALLS_PER_SECOND: '50', VOICE_LOOK_UP_FIRST: '1s', VOICE_LOOK_UP_MAX: '1s', RETRY_FIRST: '1s', RETRY_MAX: '1s', API_PORT: '0' },
   });
   api = await startApi(system.wiring);
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();

@@ -28,7 +28,7 @@ beforeAll(async () => {
   system = await startSystem({ server, env: { ...retell.env, API_PORT: '0', DATABASE_URL: await postgres.createDatabase(), RETELL_CALLS_PER_SECOND: '50', VOICE_LOOK_UP_FIRST: '1s', VOICE_LOOK_UP_MAX: '1s' } });
   api = await startApi(system.wiring);
   await retell.control('webhooks', { url: `${api.url}/webhooks/retell` });
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();
@@ -94,7 +94,7 @@ describe('lines of an account', () => {
     const { text } = await ask('GET', `voice-batches/${body.batchId}/results`);
     expect(text.split('\r\n')[1]).toMatch(new RegExp(`^1,\\+${to[0]!.slice(1)},\\+15550100,,3,not_connected,no_answer,`));
     expect(text.trim().split('\r\n')).toHaveLength(21);
-  }, 180_000);
+  });
 
   it('go to urgent calls first, and to a project’s own share only', async () => {
     await retell.control('limits', { concurrency: 0 });
@@ -109,7 +109,7 @@ describe('lines of an account', () => {
     await retell.control('limits', { concurrency: 3 });
     await isOver(body.batchId);
     expect((await placed()).slice(before)).toEqual([...high, ...middle, ...low]);
-  }, 180_000);
+  });
 
   it('are given again where a start was lost, and where nobody was woken', async () => {
     const place = (voiceCallId: string) => system.wiring.voiceCalls.enqueue({ project: PROJECT, voiceCallId, request: { from: FROM, to: someNumbers(1)[0]!, variables: {}, metadata: {}, priority: 3, notBeforeMs: Date.now() - 60_000 }, requestedBy: 'a test' });
@@ -120,7 +120,7 @@ describe('lines of an account', () => {
     expect(taken.start.map(({ id }) => id)).toEqual(['vc_lost']);
     await place('vc_forgotten');
     for (const id of ['vc_lost', 'vc_forgotten']) await until(`${id} is over`, async () => (await system.wiring.voiceCalls.get(PROJECT, id)).state === 'not_connected');
-  }, 180_000);
+  });
 });
 
 it('looks again when the rate of the account allows, and not all the time until then', async () => {
@@ -135,7 +135,7 @@ it('looks again when the rate of the account allows, and not all the time until 
   await until('nobody looks any more', async () => (await handle.describe()).status.name === 'COMPLETED');
   const looks = ((await handle.fetchHistory()).events ?? []).filter(({ activityTaskScheduledEventAttributes: scheduled }) => scheduled?.activityType?.name === 'startDueCalls');
   expect(looks.length).toBeLessThan(20);
-}, 120_000);
+});
 
 it('does not dial in quiet hours what had its turn before them, when nobody worked then', async () => {
   const zone = 'Asia/Kolkata';
@@ -153,7 +153,7 @@ it('does not dial in quiet hours what had its turn before them, when nobody work
   });
   expect([(await system.wiring.voiceCalls.get(PROJECT, key.voiceCallId)).state, (await placed()).includes(to!)]).toEqual(['queued', false]);
   await system.wiring.voiceCalls.cancel(key, 'not wanted any more');
-}, 120_000);
+});
 
 describe('a batch', () => {
   it('is paused, goes on, and is taken back; calls on a line go on', async () => {
@@ -183,7 +183,7 @@ describe('a batch', () => {
     expect(over.byState['cancelled']).toBe(cancelled.body.cancelled);
     expect((over.byState['not_connected'] ?? 0) + cancelled.body.cancelled).toBe(12);
     expect((await ask('POST', `voice-batches/${batchId}/resume`)).status).toBe(409);
-  }, 180_000);
+  });
 
   it('of 50,000 rows is taken in as a whole, and is not again under the same key', async () => {
     const csv = `to,name\n${Array.from({ length: 50_000 }, (_, index) => `+1555${String(index).padStart(7, '0')},Name ${index}`).join('\n')}\n`;
@@ -194,7 +194,7 @@ describe('a batch', () => {
     expect((await send('to\n+15550101\n', '&paused=true', 'the-big-batch')).status).toBe(422);
     expect(await batchOf(first.body.batchId)).toMatchObject({ calls: 50_000, byState: { queued: 50_000 } });
     expect((await ask<{ cancelled: number }>('POST', `voice-batches/${first.body.batchId}/cancel`)).body.cancelled).toBe(50_000);
-  }, 240_000);
+  });
 
   it('is the same for whoever sends it again, and so is a single call: a token may have been replaced meanwhile', async () => {
     const { body: made } = await ask<{ token: string }>('POST', 'tokens', { body: { name: 'the next one', role: 'project_admin' } });
@@ -212,7 +212,7 @@ describe('a batch', () => {
     expect([placedFirst.status, placedAgain.status, placedAgain.body.voiceCallId]).toEqual([202, 202, placedFirst.body.voiceCallId]);
     expect((await call(another!, made.token)).status).toBe(422);
     expect((await system.wiring.voiceCalls.list(PROJECT, { number: single! }, { limit: 5 })).map(({ requestedBy }) => requestedBy)).toHaveLength(1);
-  }, 120_000);
+  });
 
   it('with anything wrong is not taken in, and says what is wrong with which row', async () => {
     const [one] = someNumbers(1);
@@ -244,7 +244,7 @@ describe('calls that have to wait', () => {
     expect((await ask('GET', 'voice-lines')).body).toMatchObject({ project: { quietNow: true }, queue: { quietHours: 1, due: 0 } });
     await changeSettings({ quietHours: [] });
     await isOver(body.batchId);
-  }, 120_000);
+  });
 
   it('are those beyond what a number gets in a day', async () => {
     await changeSettings({ voiceCallsPerNumberPerDay: 1 });
@@ -255,5 +255,5 @@ describe('calls that have to wait', () => {
     expect(waiting.notBefore.slice(11)).toBe('00:00:00.000Z');
     await changeSettings({ voiceCallsPerNumberPerDay: 2 });
     await isOver(body.batchId);
-  }, 120_000);
+  });
 });

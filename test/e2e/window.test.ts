@@ -16,7 +16,7 @@ beforeAll(async () => {
   [server, postgres] = await Promise.all([startTemporalProcess(), startPostgres()]);
   // No heartbeats: how many there are depends on how long the steps take, that is on the machine.
   system = await startSystem({ server, env: { DATABASE_URL: await postgres.createDatabase(), HEARTBEAT_TIMEOUT: '10m' } });
-}, 300_000);
+});
 afterAll(async () => {
   await system?.stop();
   await server?.stop();
@@ -74,7 +74,7 @@ describe('a window of 100,000 calls', () => {
     // One start for each new call; those that were known cost none.
     expect(actionsBetween(before, await actionsOf(server)).byType['grpc_StartWorkflowExecution'] ?? 0).toBeLessThanOrEqual(report.newTasks + 1);
     expect((process.memoryUsage().heapUsed - heapBefore) / 1024 / 1024).toBeLessThan(200);
-  }, 300_000);
+  });
 });
 
 describe('the schedule', () => {
@@ -97,7 +97,7 @@ describe('the schedule', () => {
       expect(windowTo.getTime() - windowFrom.getTime()).toBe(system.config.MINUTES_BACK * 60_000);
       expect(report?.newTasks).toBe(0);
     }
-  }, 300_000);
+  });
 });
 
 describe('calls that wait for approval', () => {

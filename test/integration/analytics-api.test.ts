@@ -43,7 +43,7 @@ beforeAll(async () => {
   engine = engines.engines.duckdb;
   watermark = { asOf: new Date('2026-11-12T00:00:00.000Z'), edition: 1 };
   api = await serve(engine, 30_000);
-}, 120_000);
+});
 beforeEach(() => clearFaults(engines.snowflake));
 afterAll(async () => {
   await api?.close();

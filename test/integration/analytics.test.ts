@@ -18,7 +18,7 @@ beforeAll(async () => {
   await test.load('default', fixture.rows);
   // Another project's, which nobody of the first one may count.
   await test.load('other', buildFixture('other', 20).rows);
-}, 300_000);
+});
 afterAll(() => test?.stop());
 
 interface Question {

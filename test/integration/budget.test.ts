@@ -9,7 +9,7 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 let postgres: TestPostgres;
 beforeAll(async () => {
   postgres = await startPostgres();
-}, 300_000);
+});
 afterAll(() => postgres?.stop());
 
 const ESTIMATE = 1_000;
@@ -31,7 +31,7 @@ describe.each(['PGlite', 'PostgreSQL'])('a budget on %s', (kind) => {
     costs = createCosts(db, async () => budget);
     const calls = createCalls(db);
     await calls.stage('default', Array.from({ length: 100 }, (_, index) => ({ source: 'webex', callId: `c${index}`, status: 'completed' as const, direction: 'inbound' as const, startedAtMs: index })), 'staged');
-  }, 60_000);
+  });
   afterEach(() => db.destroy());
 
   const pay = (call: number, how: () => Promise<PaidAnswer<object>>, content = 'q') =>

@@ -10,7 +10,7 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 let postgres: TestPostgres;
 beforeAll(async () => {
   postgres = await startPostgres();
-}, 300_000);
+});
 afterAll(() => postgres?.stop());
 
 const QUEUES = ['Business Sales', 'Support', 'Sales 100%', undefined];
@@ -63,7 +63,7 @@ describe.each(['PGlite', 'PostgreSQL'])('the list of calls on %s', (kind) => {
       await calls.stage(project, many.map(({ state: _state, ...details }) => details), 'staged');
       for (const call of project === 'default' ? many : []) await calls.setState({ project, callId: call.callId, version: 0 }, { state: call.state });
     }
-  }, 120_000);
+  });
   afterAll(() => db?.destroy());
 
   it.each<[string, Partial<CallFilter>]>([

@@ -23,7 +23,7 @@ beforeAll(async () => {
   db = await openDatabase(await postgres.createDatabase());
   await migrate(db);
   await createCalls(db).stage(key.project, [details('ours', { source: 'webex', startedAtMs: FROM + 3_600_000 })], 'staged');
-}, 300_000);
+});
 afterAll(async () => {
   await db?.destroy();
   await postgres?.stop();

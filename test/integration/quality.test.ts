@@ -10,7 +10,7 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 let postgres: TestPostgres;
 beforeAll(async () => {
   postgres = await startPostgres();
-}, 300_000);
+});
 afterAll(() => postgres?.stop());
 
 const analysis = (score: number | null, verdicts: Record<string, Verdict>, patterns: PatternKind[] = [], sentiment: Analysis['sentiment'] = 'neutral'): Analysis => ({
@@ -48,7 +48,7 @@ describe.each(['PGlite', 'PostgreSQL'])('quality over many calls on %s', (kind) 
     await keep('c3', { agent: 'B' }, analysis(0, { greeting: 'no', closing: 'no' }));
     await keep('c4', { agent: 'B', at: MIDNIGHT - 3_600_000 }, analysis(null, { greeting: 'not_applicable', closing: 'not_applicable' }));
     await keep('c5', { project: 'other' }, analysis(10, { greeting: 'no' }, ['churn_risk']));
-  }, 60_000);
+  });
   afterAll(() => db?.destroy());
 
   it('averages what was scored, and counts the rest', async () => {

@@ -95,7 +95,7 @@ describe.each(['folder', 'S3'] as const)('a recording copied to %s', (kind) => {
     expect(stored).toMatchObject({ bytes: file.bytes, format: 'wav', sha256: await hashOfFile(file) });
     expect(grewBy).toBeLessThan(64 * MIB);
     expect(await leftovers()).toBe(0);
-  }, 180_000);
+  });
 
   it('is taken up where a killed process stopped', async () => {
     const file = generatedWav(40 * MIB + 10);
@@ -113,7 +113,7 @@ describe.each(['folder', 'S3'] as const)('a recording copied to %s', (kind) => {
     expect(server.requests[1]!.start).toBeGreaterThan(0);
     expect(server.requests[1]!.sent).toBeLessThan(file.bytes);
     expect(await leftovers()).toBe(0);
-  }, 120_000);
+  });
   const storedParts = async (): Promise<number> => {
     const upload = await objects().openUpload('call-detail/copied/recording.wav', { contentType: 'audio/wav' });
     return upload.offset;

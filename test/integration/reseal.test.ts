@@ -36,7 +36,7 @@ beforeAll(async () => {
   for (let number = 0; number < COUNT; number += 1) await presets.create({ project: 'default', preset: `p${number}`, name: 'P', by: 'x', draft: draft(number) });
   await createCredentials(db, oldRing).renew('token', async () => ({ accessToken: 'a', refreshToken: 'r', expiresAtMs: 1, origin: 'o' }));
   await createConnectors(db, oldRing).save('default', 'amocrm', () => ({ settings: {}, secrets: { password: 'connector-secret' }, by: 'x' }));
-}, 300_000);
+});
 afterAll(async () => {
   await db?.destroy();
   await postgres?.stop();

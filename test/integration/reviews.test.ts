@@ -17,7 +17,7 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 let postgres: TestPostgres;
 beforeAll(async () => {
   postgres = await startPostgres();
-}, 300_000);
+});
 afterAll(() => postgres?.stop());
 
 /** All yes but `needs`, whose quotes were not found; objections did not arise. 60 of 85. */

@@ -17,7 +17,8 @@ import { createLog } from '../../src/telemetry/log.ts';
 import { complete } from '../support/config.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
 import { addFaults, clearFaults, ledgerOf } from '../support/sandbox.ts';
-import { appendAll, aTrackedCall, until } from '../support/tracking.ts';
+import { appendAll, aTrackedCall } from '../support/tracking.ts';
+import { until } from '../support/until.ts';
 
 const config = loadConfig(complete);
 const log = createLog({ LOG_LEVEL: 'error' }, 'test', 2);
@@ -33,7 +34,7 @@ let stops: (() => Promise<void>)[] = [];
 
 beforeAll(async () => {
   postgres = await startPostgres();
-}, 120_000);
+});
 afterAll(() => postgres?.stop());
 beforeEach(async () => {
   db = await openDatabase(await postgres.createDatabase());
@@ -41,7 +42,7 @@ beforeEach(async () => {
   await db.insertInto('projects').values(['default', 'other', 'third'].map((id) => ({ id, name: id, settings: '{}' }))).onConflict((conflict) => conflict.doNothing()).execute();
   tracking = createTracking(db);
   abt = await startAbt();
-}, 60_000);
+});
 afterEach(async () => {
   await Promise.all(stops.map((stop) => stop()));
   stops = [];
@@ -183,7 +184,7 @@ describe('the order of a call’s events', () => {
     const { rows } = await sql<{ unknown: number }>`select count(*)::int as unknown from tracking_events, jsonb_array_elements(tries) t where t ->> 'outcome' = 'unknown'`.execute(db);
     expect(repeated).toBeGreaterThan(0);
     expect(repeated).toBeLessThanOrEqual(rows[0]!.unknown);
-  }, 60_000);
+  });
 
   it('lets no two relays have one event, or two of one call', async () => {
     for (let call = 0; call < 30; call += 1) await appendAll(db, `vc_${call}`);

@@ -7,11 +7,11 @@ let postgres: TestPostgres;
 let world: TestWarehouse;
 beforeAll(async () => {
   postgres = await startPostgres();
-}, 300_000);
+});
 afterAll(() => postgres?.stop());
 beforeEach(async () => {
   world = await openWarehouse(await postgres.createDatabase());
-}, 60_000);
+});
 afterEach(() => world?.close());
 
 const project = 'default';
@@ -40,7 +40,7 @@ describe('what was told of a voice call', () => {
     expect(await told()).toEqual(now);
     await compact();
     expect(await told()).toEqual(now);
-  }, 60_000);
+  });
 
   it('stays once when both have changed, and goes with its row', async () => {
     const { db, load } = world;
@@ -51,5 +51,5 @@ describe('what was told of a voice call', () => {
     await db.deleteFrom('tracking_events').where('id', '=', 'Call started').execute();
     await load();
     expect(await told()).toEqual([['Voice call initiated', 'call-1', 'vc_1', null, at(0).toISOString(), 'delivered']]);
-  }, 60_000);
+  });
 });

@@ -22,7 +22,7 @@ const START = DAY + 5 * DAY_MS + 3_600_000;
 let postgres: TestPostgres;
 beforeAll(async () => {
   postgres = await startPostgres();
-}, 300_000);
+});
 afterAll(() => postgres?.stop());
 
 let world: TestWarehouse;
@@ -30,7 +30,7 @@ let voiceCalls: VoiceCalls;
 beforeEach(async () => {
   world = await openWarehouse(await postgres.createDatabase());
   voiceCalls = createVoiceCalls({ db: world.db, tracking: { append } });
-}, 60_000);
+});
 afterEach(() => world?.close());
 
 const beginDial = async (key: { project: string; voiceCallId: string }): Promise<void> => {
@@ -77,7 +77,7 @@ describe('an outbound call', () => {
     expect(await world.query((table) => `select call_id, source, voice_call_id, voice_state, outcome, disconnection_reason from ${table('calls')} c`)).toEqual([['retell-1', 'retell', id, 'completed', 'connected', 'user_hangup']]);
     const { rows: told } = await sql<{ count: number }>`select count(*)::int as count from tracking_events`.execute(world.db);
     expect(await world.query((table) => `select count(*) from ${table('events')} e where voice_call_id = '${id}'`)).toEqual([[told[0]!.count]]);
-  }, 120_000);
+  });
 
   it('that reached nobody, or was taken back, stays as it ended', async () => {
     const [busy, cancelled] = [await place('busy'), await place('cancelled')];
@@ -87,7 +87,7 @@ describe('an outbound call', () => {
     await world.load();
     const found = await world.query((table) => `select call_id, voice_state, outcome, connected from ${table('calls')} c`);
     expect(new Map(found.map(([id, ...rest]) => [id, rest]))).toEqual(new Map([[busy.voiceCallId, ['not_connected', 'busy', false]], [cancelled.voiceCallId, ['cancelled', null, null]]]));
-  }, 120_000);
+  });
 
   it('leaves neither numbers nor what it was asked with in the files', async () => {
     const key = await place('private');
@@ -98,7 +98,7 @@ describe('an outbound call', () => {
     const held = await Promise.all((await world.files('.json')).map((name) => readFile(`${world.folder}/${name}`, 'utf8')));
     expect(held.length).toBeGreaterThan(0);
     expect(held.filter((text) => /55501|nobody|secret/.test(text))).toEqual([]);
-  }, 120_000);
+  });
 });
 
 describe('what was there before the warehouse', () => {
@@ -119,5 +119,5 @@ describe('what was there before the warehouse', () => {
     } finally {
       await db.destroy();
     }
-  }, 120_000);
+  });
 });

@@ -11,12 +11,12 @@ let postgres: TestPostgres;
 let db: Database;
 beforeAll(async () => {
   postgres = await startPostgres();
-}, 300_000);
+});
 afterAll(() => postgres?.stop());
 beforeEach(async () => {
   db = await openDatabase(await postgres.createDatabase());
   await migrate(db);
-}, 60_000);
+});
 afterEach(() => db?.destroy());
 
 const project = 'default';
@@ -55,7 +55,7 @@ describe('how far the warehouse has come', () => {
       });
       expect(read).toEqual({ scanned: 0, lookedUp: 0 });
     });
-  }, 60_000);
+  });
 
   it("is counted for people by the project's own changes only, those that a load is under way with among them", async () => {
     await load();
@@ -69,7 +69,7 @@ describe('how far the warehouse has come', () => {
       expect(read).toMatchObject({ scanned: 0 });
       expect(read.lookedUp).toBeGreaterThan(0);
     });
-  }, 60_000);
+  });
 });
 
 describe('an answer that is kept', () => {
@@ -105,5 +105,5 @@ describe('an answer that is kept', () => {
     } finally {
       await world.close();
     }
-  }, 60_000);
+  });
 });

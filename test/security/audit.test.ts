@@ -9,7 +9,7 @@ let postgres: TestPostgres;
 
 beforeAll(async () => {
   postgres = await startPostgres();
-}, 300_000);
+});
 afterAll(() => postgres?.stop());
 
 const entry = (target: string, project = 'default') => ({ project, actor: 'ann@example.org', actorKind: 'user' as const, action: 'calls.retry', target, details: { from: 'crm', zebra: 1, alpha: { two: 2, one: [1, { b: 2, a: 1 }] } }, requestId: 'r' });
@@ -21,7 +21,7 @@ describe.each(['PGlite', 'PostgreSQL'])('the audit log on %s', (kind) => {
     db = await openDatabase(kind === 'PGlite' ? 'pglite:' : await postgres.createDatabase());
     await migrate(db);
     audit = createAudit(db);
-  }, 60_000);
+  });
   afterAll(() => db?.destroy());
 
   it('is one chain for each project, however many write at once', async () => {

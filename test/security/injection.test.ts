@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { SEED } from '../../sandbox/salesforce/seed.ts';
 import type { LedgerEntry } from '../../sandbox/server.ts';
@@ -17,6 +16,7 @@ import { addFaults, ledgerOf, startTestSandbox, type TestSandbox } from '../supp
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
 import { FOREIGN_LEAD, HOSTILE_CALLS, type HostileCall, OWN_LEAD } from './injection-corpus.ts';
+import { until } from '../support/until.ts';
 
 let folder: string;
 let server: DevServer;
@@ -69,8 +69,8 @@ beforeAll(async () => {
   await addFaults(sandbox.openai, { route: 'POST /v1/chat/completions', effect: { kind: 'obey_cunningly' }, times: 100_000 });
   api = await startApi(system.wiring);
   await Promise.all(HOSTILE_CALLS.map(play));
-  for (let left = 300; left > 0 && (await onTheWay()) > 0; left -= 1) await sleep(100);
-}, 110_000);
+  await until('all is told', async () => (await onTheWay()) === 0);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();

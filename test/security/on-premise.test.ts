@@ -26,7 +26,7 @@ beforeAll(async () => {
   [server, sandbox] = await Promise.all([startTemporalProcess(), startTestSandbox(folder)]);
   seen = watchConnections();
   system = await startSystem({ server, sandbox, folder, env: { OUTBOUND_ONLY: own().join(','), RETRY_ATTEMPTS: '2' } });
-}, 300_000);
+});
 afterAll(async () => {
   await system?.stop();
   await seen?.stop();

@@ -52,7 +52,7 @@ beforeAll(async () => {
   };
   viewerCookie = await member('viewer@example.org', 'default');
   strangerCookie = await member('stranger@example.org', 'other');
-}, 300_000);
+});
 afterAll(async () => {
   await api?.close();
   await system?.stop();

@@ -1,16 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from '../../scripts/ports.ts';
-import { type DevServer, startDevServerProcess } from '../../scripts/dev-server.ts';
+import { type DevServer, type DevServerOptions, startDevServerProcess } from '../../scripts/dev-server.ts';
 
 const ATTEMPTS = 3;
 
 /** A dev server as a process of its own, for tests that read its metrics, kill it or keep its file. */
-export const startTemporalProcess = async (options: { dbFile?: string; port?: number } = {}): Promise<DevServer> => {
+export const startTemporalProcess = async ({ port, ...options }: Pick<DevServerOptions, 'dbFile' | 'suggestContinueAsNewAt'> & { port?: number } = {}): Promise<DevServer> => {
   const cliPath = process.env['TEMPORAL_CLI'];
   if (!cliPath) throw new Error('TEMPORAL_CLI is not set. Run the tests with `npm test`, which finds the program and sets it.');
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await startDevServerProcess({ cliPath, port: options.port ?? (await freePort()), uiPort: await freePort(), metricsPort: await freePort(), ...(options.dbFile ? { dbFile: options.dbFile } : {}) });
+      return await startDevServerProcess({ ...options, cliPath, port: port ?? (await freePort()), uiPort: await freePort(), metricsPort: await freePort() });
     } catch (error) {
       // A port that was free a moment ago may be another test's now.
       if (attempt === ATTEMPTS) throw error;

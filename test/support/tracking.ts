@@ -32,12 +32,3 @@ export const appendAll = async (db: Database, voiceCallId: string, { names = TRA
     for (const name of names) await append(tx, trackingEvent(name, call, OCCURRED[name]));
   });
 };
-
-/** Waits until something holds. */
-export const until = async (what: string, holds: () => Promise<boolean>): Promise<void> => {
-  for (let left = 600; left > 0; left -= 1) {
-    if (await holds()) return;
-    await new Promise((resolve) => setTimeout(resolve, 25));
-  }
-  throw new Error(`It did not come to be that ${what}.`);
-};

@@ -8,4 +8,4 @@ it("says in the documentation of the warehouse's tables what the code says", asy
     execFile(process.execPath, [script, '--check'], { env: { PATH: process.env['PATH'] } }, (error, _stdout, complaint) => resolve(error ? complaint || error.message : ''));
   });
   expect(stderr).toBe('');
-}, 60_000);
+});
