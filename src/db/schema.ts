@@ -887,6 +887,8 @@ export interface TrackingEventsTable {
   receipt: NullableJson<Record<string, unknown>>;
   settled_by: string | null;
   delivered_at: NullableTimestamp;
+  /** When its time to be looked at and replayed was over. What is left of the row is for the warehouse. */
+  dropped_at: NullableTimestamp;
   created_at: CreatedAt;
   updated_at: DefaultedTimestamp;
 }

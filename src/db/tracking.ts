@@ -87,6 +87,9 @@ export const appendAll = async (tx: Transaction<Schema>, events: readonly Tracki
     .execute();
 };
 
+/** A try whose answer was lost may have brought an event there. */
+const SENT_UNHEARD = sql`'[{"outcome":"unknown"}]'::jsonb`;
+
 /** Removes all that was to be told, or has been told, of some calls. @returns how many there were, and how many of them had gone out */
 export const eraseTracking = async (tx: Transaction<Schema>, project: string, subjects: readonly string[]): Promise<{ removed: number; sent: number }> => {
   if (subjects.length === 0) return { removed: 0, sent: 0 };
@@ -94,11 +97,16 @@ export const eraseTracking = async (tx: Transaction<Schema>, project: string, su
     .deleteFrom('tracking_events')
     .where('project', '=', project)
     .where(sql<SqlBool>`subject = any(${sql.val([...subjects])}::text[])`)
-    // A try whose answer was lost may have brought it there.
-    .returning(sql<boolean>`delivered_at is not null or tries @> '[{"outcome":"unknown"}]' or claimed_by is not null`.as('sent'))
+    .returning(sql<boolean>`delivered_at is not null or tries @> ${SENT_UNHEARD} or claimed_by is not null`.as('sent'))
     .execute();
   return { removed: rows.length, sent: rows.filter(({ sent }) => sent).length };
 };
+
+/**
+ * Has not been dropped. What has is there for the warehouse, whose rows go when the ones that they are made of do, and
+ * which may be built anew at any time.
+ */
+const isKept = sql<SqlBool>`dropped_at is null`;
 
 /** Not in the hands of a relay. */
 export const isFree = sql<SqlBool>`(claimed_until is null or claimed_until < now())`;
@@ -116,7 +124,8 @@ export const createTracking = (db: Database) => {
         sql<boolean>`coalesce(claimed_until > now(), false)`.as('is_being_sent'),
         sql<string | null>`case when state = 'pending' then (select o.id from tracking_events o where o.project = e.project and o.subject = e.subject and o.seq < e.seq and o.state in ('pending', 'failed') order by o.seq limit 1) end`.as('kept_back_by'),
       ])
-      .where('project', '=', project);
+      .where('project', '=', project)
+      .where(isKept);
 
   /** Lets the events that waited behind some calls' earlier ones have their turn. */
   const wake = async (on: Database | Transaction<Schema>, project: string, subjects: readonly string[]): Promise<void> => {
@@ -148,6 +157,7 @@ export const createTracking = (db: Database) => {
         .selectFrom('tracking_events')
         .select(['state', sql<number>`count(*)::int`.as('events'), sql<number>`(count(*) filter (where failing_since is not null))::int`.as('failing'), sql<Date | null>`min(created_at)`.as('oldest')])
         .where('project', '=', project)
+        .where(isKept)
         .groupBy('state')
         .execute();
       const counts = Object.fromEntries(TRACKING_STATES.map((state) => [state, rows.find((row) => row.state === state)?.events ?? 0])) as Record<TrackingState, number>;
@@ -163,6 +173,7 @@ export const createTracking = (db: Database) => {
           .set({ ...AGAIN, settled_by: null })
           .where('project', '=', project)
           .where('id', '=', id)
+          .where(isKept)
           .where(isFree)
           .returning('subject')
           .executeTakeFirst();
@@ -183,7 +194,7 @@ export const createTracking = (db: Database) => {
     async replayMany(project: string, { state, name, from, to }: Omit<TrackingFilter, 'subject' | 'failing'>, { limit, after = 0 }: { limit: number; after?: number | undefined }): Promise<{ replayed: number; last: number | null }> {
       return db.transaction().execute(async (tx) => {
         // Read and locked first: as a subquery of the update it might be read once more, and choose others.
-        let chosen = tx.selectFrom('tracking_events').select('id').where('project', '=', project).where('seq', '>', after).where(isFree);
+        let chosen = tx.selectFrom('tracking_events').select('id').where('project', '=', project).where('seq', '>', after).where(isKept).where(isFree);
         // Those that are pending go out anyway.
         chosen = state ? chosen.where('state', '=', state) : chosen.where('state', '<>', 'pending');
         if (name) chosen = chosen.where('name', '=', name);
@@ -231,14 +242,22 @@ export const createTracking = (db: Database) => {
         .execute();
     },
 
-    /** Drops what was settled so long ago that nobody replays it. What waits, or is stuck, stays. */
+    /**
+     * Drops what was settled so long ago that nobody replays it: of the event only its name, its call, its state and
+     * times stay, as the warehouse has them. Whether it may have gone out stays too: a certificate of erasure says so.
+     * What waits, or is stuck, stays whole.
+     *
+     * @returns how many were dropped
+     */
     async sweep(keepMs: number): Promise<number> {
-      const { numDeletedRows } = await db
-        .deleteFrom('tracking_events')
+      const { numUpdatedRows } = await db
+        .updateTable('tracking_events')
+        .set({ properties: '{}', tries: sql<string>`case when tries @> ${SENT_UNHEARD} then ${SENT_UNHEARD} else '[]'::jsonb end`, receipt: null, settled_by: null, dropped_at: sql`now()` })
         .where('state', 'in', ['delivered', 'skipped'])
+        .where(isKept)
         .where('updated_at', '<', sql<Date>`now() - ${keepMs} * interval '1 millisecond'`)
         .executeTakeFirst();
-      return Number(numDeletedRows);
+      return Number(numUpdatedRows);
     },
   };
 };

@@ -370,6 +370,43 @@ describe('events that are over', () => {
     await sql`update tracking_events set updated_at = now() - interval '31 days' where subject <> 'vc_new'`.execute(db);
     expect(await tracking.sweep(30 * 86_400_000)).toBe(1);
     expect((await tracking.list('default', {}, { limit: 10 })).map(({ subject }) => subject).toSorted()).toEqual(['vc_new', 'vc_stuck']);
+    expect((await tracking.summary('default')).counts).toEqual({ pending: 1, delivered: 1, failed: 0, skipped: 0 });
+    expect(await tracking.sweep(30 * 86_400_000)).toBe(0);
+  });
+
+  it('leave nothing behind that tells of a person, are not sent again and not told anew', async () => {
+    await appendAll(db, 'vc_1', { names: [INITIATED, STARTED] });
+    const queue = createTrackingQueue(db, FAST);
+    const [event] = await queue.claim('default', { claim: 'a', limit: 1 });
+    await queue.delivered(event!, { sink: 'http', receipt: { status: 200 } });
+    await tracking.skip('default', key('vc_1', STARTED), 'Ada');
+    await tracking.sweep(-1_000);
+
+    const held = await db.selectFrom('tracking_events').selectAll().orderBy('seq').execute();
+    expect(held).toMatchObject([{ name: INITIATED, state: 'delivered', delivered_at: expect.any(Date) }, { name: STARTED, state: 'skipped' }]);
+    for (const row of held) expect(row).toMatchObject({ subject: 'vc_1', properties: {}, tries: [], receipt: null, settled_by: null });
+    for (const name of [INITIATED, STARTED]) {
+      await expect(tracking.get('default', key('vc_1', name))).rejects.toMatchObject({ code: 'NOT_FOUND' });
+      await expect(tracking.replay('default', key('vc_1', name))).rejects.toMatchObject({ code: 'NOT_FOUND' });
+      await expect(tracking.skip('default', key('vc_1', name), 'Ada')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    }
+    for (const state of ['delivered', 'skipped'] as const) expect(await tracking.replayMany('default', { state }, { limit: 10 })).toEqual({ replayed: 0, last: null });
+    await appendAll(db, 'vc_1', { names: [INITIATED] });
+    expect(await queue.claim('default', { claim: 'b', limit: 5 })).toEqual([]);
+  });
+
+  it('go with their call after they were dropped, too, and it is still known which may have gone out', async () => {
+    await appendAll(db, 'vc_1', { names: [INITIATED, STARTED] });
+    await appendAll(db, 'vc_2', { names: [INITIATED] });
+    const queue = createTrackingQueue(db, FAST);
+    for (const event of await queue.claim('default', { claim: 'a', limit: 5 })) {
+      if (event.envelope.subject === 'vc_2') await queue.delivered(event, { sink: 'http', receipt: {} });
+      else await queue.missed(event, { sink: 'http', outcome: 'unknown' });
+    }
+    for (const name of [INITIATED, STARTED]) await tracking.skip('default', key('vc_1', name), 'Ada');
+    expect(await tracking.sweep(-1_000)).toBe(3);
+    expect(await db.transaction().execute((tx) => eraseTracking(tx, 'default', ['vc_1', 'vc_2']))).toEqual({ removed: 3, sent: 2 });
+    expect(await db.selectFrom('tracking_events').select('id').execute()).toEqual([]);
   });
 
   it('go with their call when it is erased, and it is known what had gone out', async () => {

@@ -5,7 +5,7 @@ import { Migrator } from 'kysely/migration';
 import { openDatabase } from '../../src/db/database.ts';
 import { MIGRATIONS } from '../../src/db/migrations/index.ts';
 import { asOwner } from '../../src/db/scope.ts';
-import { append } from '../../src/db/tracking.ts';
+import { append, createTracking, eraseTracking } from '../../src/db/tracking.ts';
 import { createVoiceCalls, type VoiceCalls, voiceCallIdOf } from '../../src/db/voice-calls.ts';
 import type { Observation, ProviderCall, VoiceCallKey, VoiceCallRequest } from '../../src/domain/voice.ts';
 import { dayOf } from '../../src/domain/warehouse-rows.ts';
@@ -87,6 +87,28 @@ describe('an outbound call', () => {
     await world.load();
     const found = await world.query((table) => `select call_id, voice_state, outcome, connected from ${table('calls')} c`);
     expect(new Map(found.map(([id, ...rest]) => [id, rest]))).toEqual(new Map([[busy.voiceCallId, ['not_connected', 'busy', false]], [cancelled.voiceCallId, ['cancelled', null, null]]]));
+  });
+
+  it('keeps what was told of it when the queue that told it drops that, and loses it when it is erased', async () => {
+    await appendAll(world.db, 'vc_told');
+    await world.db.updateTable('tracking_events').set({ state: 'delivered', delivered_at: new Date(DAY) }).execute();
+    await world.load();
+    const held = await events();
+    expect(held.map(([name]) => name)).toEqual(['Voice call initiated', 'Call started', 'Call completed']);
+
+    expect(await createTracking(world.db).sweep(-1_000)).toBe(3);
+    await world.load();
+    expect(await events()).toEqual(held);
+    await world.compact();
+    expect(await events()).toEqual(held);
+    await world.books.rebuild(project, ['files']);
+    await world.load();
+    await world.compact();
+    expect(await events()).toEqual(held);
+
+    await world.db.transaction().execute((tx) => eraseTracking(tx, project, ['vc_told']));
+    await world.load();
+    expect(await events()).toEqual([]);
   });
 
   it('leaves neither numbers nor what it was asked with in the files', async () => {

@@ -25,6 +25,8 @@ const STATEMENTS = [
     receipt jsonb,
     settled_by text,
     delivered_at timestamptz(3),
+    -- Stripped down to what the warehouse is built of: it is not shown, counted or replayed any more.
+    dropped_at timestamptz,
     created_at timestamptz(3) not null default now(),
     updated_at timestamptz not null default now(),
     primary key (project, id)
@@ -33,9 +35,9 @@ const STATEMENTS = [
   sql`create index tracking_events_open on tracking_events (project, subject, seq) where state in ('pending', 'failed')`,
   sql`create index tracking_events_due on tracking_events (project, next_attempt_at) where state = 'pending'`,
   sql`create index tracking_events_of_subject on tracking_events (project, subject, seq)`,
-  sql`create index tracking_events_by_time on tracking_events (project, created_at desc, id desc)`,
-  sql`create index tracking_events_by_state on tracking_events (project, state, created_at desc, id desc)`,
-  sql`create index tracking_events_done on tracking_events (updated_at) where state in ('delivered', 'skipped')`,
+  sql`create index tracking_events_by_time on tracking_events (project, created_at desc, id desc) where dropped_at is null`,
+  sql`create index tracking_events_by_state on tracking_events (project, state, created_at desc, id desc) where dropped_at is null`,
+  sql`create index tracking_events_done on tracking_events (updated_at) where state in ('delivered', 'skipped') and dropped_at is null`,
 ];
 
 export const up = async (db: Kysely<unknown>): Promise<void> => {
