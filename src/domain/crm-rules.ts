@@ -51,6 +51,11 @@ export interface CrmRecords {
   contactId?: string;
   opportunityId?: string;
   taskId?: string;
+  /**
+   * The lead, contact or account among these that a duplicate rule of the CRM named instead of a new lead: it was there
+   * before, and the call was noted on it.
+   */
+  duplicateOf?: string;
 }
 
 type RuleSettings = Pick<ProjectSettings, 'brnFormats' | 'consumerHotline' | 'managedAccountsOwner'>;

@@ -163,7 +163,7 @@ const callRow = (call: CallFacts): WarehouseRow => {
     reviewed: analysis ? analysis.review !== undefined : null,
     sentiment: analysis?.sentiment,
     crm_scenario: call.crm?.scenario,
-    crm_action: call.crm?.action,
+    crm_action: doneInCrm(call.crm),
     lead_id: call.crm?.records.leadId,
     account_id: call.crm?.records.accountId,
     contact_id: call.crm?.records.contactId,
@@ -173,6 +173,9 @@ const callRow = (call: CallFacts): WarehouseRow => {
     processed_at: optional(call.endedAt),
   });
 };
+
+/** A lead that was to be made and was there already is none that came of the call. */
+const doneInCrm = (crm: CrmResult | undefined): string | undefined => (crm?.action === 'create_lead' && crm.records.duplicateOf !== undefined ? 'note_duplicate' : crm?.action);
 
 const answerRows = (call: CallFacts): WarehouseRow[] => {
   if (!call.graded) return [];

@@ -112,7 +112,7 @@ describe('creating a lead', () => {
     const before = (await created()).length;
     for (let time = 0; time < 2; time += 1) {
       await addFaults(sandbox, { route: `${SAVE}/sobjects/Lead/*`, effect: { kind: 'duplicate_rule' } });
-      expect(await salesforce.createLead(KEY, aLead, never)).toEqual({ leadId: existing, taskId: expect.stringMatching(/^00T/) as unknown });
+      expect(await salesforce.createLead(KEY, aLead, never)).toEqual({ leadId: existing, duplicateOf: existing, taskId: expect.stringMatching(/^00T/) as unknown });
     }
     expect(await created()).toHaveLength(before);
     expect(await recordsOf(sandbox, 'Task')).toEqual([expect.objectContaining({ WhoId: existing, Description: note.text, ActivityDate: '2026-11-20', TaskSubtype: 'Call', CallType: 'Inbound', Aftercall_Id__c: KEY })]);
@@ -120,7 +120,7 @@ describe('creating a lead', () => {
 
   it('notes the call on the contact or account that a duplicate rule names', async () => {
     const contactId = await addRecord(sandbox, 'Contact', { LastName: 'Dan', AccountId: JUNIPER });
-    for (const [matchId, records, task] of [[contactId, { contactId }, { WhoId: contactId }], [JUNIPER, { accountId: JUNIPER }, { WhatId: JUNIPER }]] as const) {
+    for (const [matchId, records, task] of [[contactId, { contactId, duplicateOf: contactId }, { WhoId: contactId }], [JUNIPER, { accountId: JUNIPER, duplicateOf: JUNIPER }, { WhatId: JUNIPER }]] as const) {
       await addFaults(sandbox, { route: `${SAVE}/sobjects/Lead/*`, effect: { kind: 'duplicates', matchId } });
       const { taskId, ...rest } = await salesforce.createLead(`${KEY}-${matchId}`, aLead, never);
       expect(rest).toEqual(records);

@@ -146,8 +146,11 @@ describe('the answers are right', () => {
   it('the funnel, and the shares of what was said', async () => {
     const calls = happened();
     const [found] = records(await askAll('funnel'));
-    const leads = calls.filter((call) => call['lead_id'] !== null).length;
-    expect(found).toMatchObject({ calls: calls.length, leads, opportunities: calls.filter((call) => call['opportunity_id'] !== null).length, leadPercent: Math.round((leads / calls.filter((call) => call['connected']).length) * 10_000) / 100 });
+    const did = (...actions: string[]) => calls.filter((call) => actions.includes(String(call['crm_action']))).length;
+    const leads = did('create_lead', 'convert_lead');
+    // There are some that would count if it went by the IDs that stand on calls.
+    expect(calls.filter((call) => call['crm_action'] === 'update_account' && call['opportunity_id'] !== null).length * did('note_duplicate') * did('create_lead')).toBeGreaterThan(0);
+    expect(found).toMatchObject({ calls: calls.length, leads, opportunities: did('convert_lead'), leadPercent: Math.round((leads / calls.filter((call) => call['connected']).length) * 10_000) / 100 });
     const objections = records(await askAll('objections'));
     expect(objections.map(({ name }) => name).toSorted()).toEqual(['objection_price', 'objection_timing']);
     expect(new Set(objections.map(({ analysedCalls }) => analysedCalls))).toEqual(new Set([calls.filter((call) => call['has_analysis']).length]));

@@ -64,6 +64,9 @@ export const buildFixture = (project = 'default', count = 160): Fixture => {
     const graded = connected === true && next() < 0.8;
     const scored = graded ? Math.floor(next() * 101) : null;
     const lead = graded && next() < 0.4 ? `00Q${index}` : null;
+    // By what was done; what was noted on only has the ID of a record that was there before.
+    const action = lead === null ? (graded ? ['none', 'update_account', 'transfer'][index % 3]! : null) : ['create_lead', 'convert_lead', 'note_duplicate'][index % 3]!;
+    const opportunity = action === 'convert_lead' || (action === 'update_account' && index % 2 === 0) ? `006${index}` : null;
     const callId = voice && !connected ? `vc_${index}` : `call-${index}`;
     const unitId = voice && !connected ? voiceUnitId(callId) : callUnitId(callId);
     const dt = dayOf(startedAt);
@@ -86,7 +89,8 @@ export const buildFixture = (project = 'default', count = 160): Fixture => {
       reviewed: graded ? next() < 0.3 : null,
       sentiment: graded ? pick(['positive', 'neutral', 'negative']) : null,
       lead_id: lead,
-      opportunity_id: lead && next() < 0.5 ? `006${index}` : null,
+      opportunity_id: opportunity,
+      crm_action: action,
       voice_call_id: voice ? `vc_${index}` : null,
       voice_batch_id: voice && next() < 0.5 ? 'batch-1' : null,
       voice_state: voice ? (cancelled ? 'cancelled' : outcome === null ? 'queued' : 'completed') : null,

@@ -64,8 +64,9 @@ export const createSalesforce = (config: SalesforceConfig, guard?: Guard): Crm =
   /** The records that a duplicate rule named instead of the lead: the call is noted there, and no second lead is made. */
   const noteOnDuplicate = async (connection: Session, key: string, existing: string, note: CallNote): Promise<CrmRecords> => {
     const taskId = await logCall(connection, key, existing.startsWith('001') ? { WhatId: existing } : { WhoId: existing }, note);
-    if (existing.startsWith('001')) return { accountId: existing, taskId };
-    return existing.startsWith('003') ? { contactId: existing, taskId } : { leadId: existing, taskId };
+    const noted = { taskId, duplicateOf: existing };
+    if (existing.startsWith('001')) return { accountId: existing, ...noted };
+    return existing.startsWith('003') ? { contactId: existing, ...noted } : { leadId: existing, ...noted };
   };
 
   return {

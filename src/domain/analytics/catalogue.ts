@@ -112,8 +112,13 @@ const criteria = counted({
   ],
 });
 
+// By what was done: a renewal has the opportunity that was open before, a duplicate the lead that was there. Each step is
+// counted among the one before, so that no share passes 100.
+const TO_OPPORTUNITY = "connected AND crm_action = 'convert_lead' AND opportunity_id IS NOT NULL";
+const TO_LEAD = "connected AND crm_action IN ('create_lead', 'convert_lead') AND (lead_id IS NOT NULL OR opportunity_id IS NOT NULL)";
+
 const funnel = counted({
-  about: 'How many calls led to a lead, and to an opportunity.',
+  about: 'How many calls led to a lead, and to an opportunity. What the CRM had before counts for none: neither the open opportunity of a customer who renews, nor a lead that was there already.',
   rows: CALLS,
   groups: [...EVERY_CALL_GROUP, 'batch'],
   defaultGroups: [],
@@ -121,15 +126,15 @@ const funnel = counted({
     calls: all,
     connected: countIf('connected'),
     analysed: countIf('has_analysis'),
-    leads: countIf('lead_id IS NOT NULL OR opportunity_id IS NOT NULL'),
-    opportunities: countIf('opportunity_id IS NOT NULL'),
+    leads: countIf(TO_LEAD),
+    opportunities: countIf(TO_OPPORTUNITY),
   },
   columns: [
     count('calls', 'calls', 'that took place or were tried'),
     count('connected', 'calls', 'in which somebody was reached'),
     count('analysed', 'calls', 'that have an analysis'),
-    count('leads', 'calls', 'that led to a lead, or went straight to an opportunity'),
-    count('opportunities', 'calls', 'that led to an opportunity'),
+    count('leads', 'calls', 'in which somebody was reached, and for which a lead was made, or one that was named was converted'),
+    count('opportunities', 'calls', 'of these, whose lead was converted into an opportunity'),
     percent('connectedPercent', 'of the calls', 'connected', 'calls'),
     percent('leadPercent', 'of those in which somebody was reached', 'leads', 'connected'),
     percent('opportunityPercent', 'of those that led to a lead', 'opportunities', 'leads'),
