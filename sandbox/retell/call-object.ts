@@ -28,8 +28,11 @@ export const scenarioFor = (call: StoredCall): Scenario => {
   return call.dialogue ? { ...scenario, dialogue: call.dialogue } : scenario;
 };
 
+/** Whether anybody spoke. */
+const wasAnswered = (call: StoredCall): boolean => call.startedAtMs !== undefined && !(call.direction === 'outbound' && scenarioFor(call).startsAnyway === true);
+
 /** How long the call lasted, by its words: they are spoken faster here than they sound. Ms. */
-export const talkedMs = (call: StoredCall): number => (call.startedAtMs === undefined ? 0 : Math.max(...linesOf(call).map(({ endMs }) => endMs)) + 500);
+export const talkedMs = (call: StoredCall): number => (wasAnswered(call) ? Math.max(...linesOf(call).map(({ endMs }) => endMs)) + 500 : 0);
 
 const linesOf = (call: StoredCall): ScriptLine[] => scriptOf(scenarioFor(call).dialogue);
 
@@ -48,7 +51,7 @@ export interface Links {
 export const toCallObject = (call: StoredCall, links: Links, { withAnalysis = true, listed = false }: { withAnalysis?: boolean; listed?: boolean } = {}): Record<string, unknown> => {
   const { startedAtMs, endedAtMs, analysedAtMs } = call;
   const isOver = endedAtMs !== undefined;
-  const hasWords = isOver && startedAtMs !== undefined && call.storage !== 'basic_attributes_only';
+  const hasWords = isOver && wasAnswered(call) && call.storage !== 'basic_attributes_only';
   return {
     call_type: 'phone_call',
     call_id: call.id,
@@ -98,7 +101,7 @@ const costOf = (call: StoredCall): object => {
 
 const analysisOf = (call: StoredCall): object => {
   const { voicemail = false, breaks = false } = scenarioFor(call);
-  const connected = call.startedAtMs !== undefined;
+  const connected = wasAnswered(call);
   return {
     in_voicemail: voicemail,
     call_successful: connected && !voicemail && !breaks,

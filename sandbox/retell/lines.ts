@@ -56,6 +56,11 @@ export const openLines = ({ dataFolder, speed: startSpeed, tell }: LinesOptions)
     tell('call_ended', call.id);
     if (!scenarioFor(call).neverAnalysed) after(call, speed.analysisMs, () => analyse(call));
   };
+  const missed = (call: StoredCall, reason: string): void => {
+    const { startsAnyway } = scenarioFor(call);
+    if (startsAnyway) call.startedAtMs = Date.now();
+    end(call, startsAnyway ? 'ended' : 'not_connected', reason);
+  };
   const answer = (call: StoredCall): void => {
     const { long, ends, breaks } = scenarioFor(call);
     Object.assign(call, { status: 'ongoing', startedAtMs: Date.now() });
@@ -77,7 +82,7 @@ export const openLines = ({ dataFolder, speed: startSpeed, tell }: LinesOptions)
       save(placed);
       mostAtOnce = Math.max(mostAtOnce, onALine.size);
       const { unconnected } = scenarioFor(placed);
-      after(placed, placed.direction === 'inbound' ? 0 : speed.ringMs, () => (unconnected && placed.direction === 'outbound' ? end(placed, 'not_connected', unconnected) : answer(placed)));
+      after(placed, placed.direction === 'inbound' ? 0 : speed.ringMs, () => (unconnected && placed.direction === 'outbound' ? missed(placed, unconnected) : answer(placed)));
       return placed;
     },
     /** Adds a call that is over and analysed, and tells nobody. */

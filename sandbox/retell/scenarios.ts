@@ -5,6 +5,8 @@ import type { ScriptLine } from '../calls/script.ts';
 export interface Scenario {
   /** Rings, and nobody comes: the reason for it, in the provider's words. Absent: it is answered. */
   unconnected?: 'dial_busy' | 'dial_no_answer' | 'dial_failed' | 'user_declined' | 'invalid_destination';
+  /** Ends as `ended`, with the time of a start, though nobody came. */
+  startsAnyway?: boolean;
   /** How an answered call ends. */
   ends: string;
   /** The sample call whose words are spoken. */
@@ -30,6 +32,7 @@ export const SCENARIOS: Record<string, Scenario> = {
   '83': { ends: 'agent_hangup', dialogue: 'consumer' },
   '84': { ends: 'user_hangup', dialogue: 'revenue-flagged' },
   '85': { ends: 'user_hangup', dialogue: 'too-short' },
+  '88': { ...ANSWERED, unconnected: 'user_declined', startsAnyway: true },
   '89': { ...ANSWERED, unconnected: 'invalid_destination' },
   '90': { ...ANSWERED, unconnected: 'dial_busy' },
   '91': { ...ANSWERED, unconnected: 'dial_no_answer' },

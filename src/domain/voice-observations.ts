@@ -173,6 +173,13 @@ const readingOf = (call: ProviderCall): { over: boolean; connected: boolean; out
   return { over, connected, outcome: call.disconnectionReason === 'dial_busy' ? 'busy' : call.disconnectionReason === 'dial_no_answer' ? 'no_answer' : 'failed' };
 };
 
+/** Whether a call is over and nobody had picked up, by what one look at the provider shows of it. */
+export const hasReachedNobody = (call: ProviderCall): boolean => {
+  // The same reading as of a look-up that follows a call that we placed: what it makes of that, the lists of calls are to make of it too.
+  const seen = sightOf({ by: 'lookup', atMs: 0, call }, undefined);
+  return isOver(seen.status) && !wasConnected(seen);
+};
+
 /** Whether anybody, or anybody's voicemail, has picked up, as far as is known. */
 export const wasConnected = ({ status, disconnectionReason: reason, startedAtMs, durationMs }: ProviderCall): boolean => {
   // Calls that never connected may carry start times all the same: the reason comes first.

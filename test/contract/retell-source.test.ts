@@ -45,8 +45,8 @@ const api = async (method: string, path: string, body?: object): Promise<Record<
   return text ? (JSON.parse(text) as Record<string, unknown>) : {};
 };
 /** A call that is over and analysed, or as far as its number lets it go. */
-const aCall = async (to = '+15550110', isOver = (call: Record<string, unknown>): boolean => call['call_analysis'] !== undefined): Promise<string> => {
-  const placed = await api('POST', '/v2/create-phone-call', { from_number: '+15550100', to_number: to });
+const aCall = async (to = '+15550110', isOver = (call: Record<string, unknown>): boolean => call['call_analysis'] !== undefined, metadata?: object): Promise<string> => {
+  const placed = await api('POST', '/v2/create-phone-call', { from_number: '+15550100', to_number: to, ...(metadata ? { metadata } : {}) });
   const id = String(placed['call_id']);
   await until('the call is over', async () => isOver(await api('GET', `/v2/get-call/${id}`)), 10);
   return id;
@@ -116,6 +116,23 @@ describe('Retell as a source of calls', () => {
     expect(ids).toEqual([own, unplaced]);
     expect(pages[0]!.unplaced).toEqual([unplaced]);
     expect(await sourceOf().findCall(foreign!, signal())).toBeUndefined();
+  });
+
+  it.each(['+15550188', '+15550190'])('leaves out a call to %s that we placed and nobody took, whatever times it carries', async (to) => {
+    const fromMs = Date.now() - 1_000;
+    const listed = async (): Promise<CallPage> => sourceOf().listCalls({ fromMs, toMs: Date.now() + 1_000, signal: signal() });
+    const metadata = { [METADATA_PROJECT]: 'acme', [METADATA_VOICE_CALL]: 'vc_declined' };
+    const declined = await aCall(to, undefined, metadata);
+    const taken = await aCall('+15550110', undefined, metadata);
+    const { calls, unplaced = [] } = await listed();
+    expect(calls.map(({ callId }) => callId)).toContain(taken);
+    expect([...calls.map(({ callId }) => callId), ...unplaced]).not.toContain(declined);
+  });
+
+  it('has one that somebody else placed, and nobody took, as abandoned', async () => {
+    const declined = await aCall('+15550188');
+    expect(await api('GET', `/v2/get-call/${declined}`)).toMatchObject({ call_status: 'ended', start_timestamp: expect.any(Number), duration_ms: 0, disconnection_reason: 'user_declined' });
+    expect(await sourceOf().findCall(declined, signal())).toMatchObject({ callId: declined, status: 'abandoned' });
   });
 
   it('leaves a call open until it is over and analysed', async () => {

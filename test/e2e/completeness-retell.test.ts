@@ -119,10 +119,12 @@ describe('a day of Retell', () => {
     heard = await place('+15550180');
     await until('it is handed over', async () => ((await found(heard)) ? true : undefined));
     const busy = await place('+15550190');
+    // Told as one that has ended and began, with a reason that says that nobody took it.
+    const declined = await place('+15550188');
     talking = await place('+15550195');
     cameIn = await incoming();
     const theirs = await incoming({ startedAtMs: Date.now() - 1_000, metadata: { [METADATA_PROJECT]: 'another', [METADATA_VOICE_CALL]: 'vc_another' } });
-    await Promise.all([busy, cameIn, theirs].map(over));
+    await Promise.all([busy, declined, cameIn, theirs].map(over));
     await until('somebody is talking', async () => ((await told(talking)).call_status === 'ongoing' ? true : undefined));
     await system.until(heard, 'completed');
     expect(await found(lost)).toBe(false);
@@ -132,7 +134,8 @@ describe('a day of Retell', () => {
     expect(await compare()).toMatchObject({ listed: 4, ours: 2, processed: 1, gaps: { too_short: 1, open_at_source: 1, filtered: 1 }, takenIn: 1, unexplained: 0, settled: false });
     expect(await gapsFor('filtered')).toEqual([expect.objectContaining({ callId: cameIn, detail: expect.stringContaining('takeUnplacedCalls') as unknown })]);
     expect(await gapsFor('open_at_source')).toEqual([expect.objectContaining({ callId: talking })]);
-    for (const callId of [busy, cameIn, theirs]) expect(await found(callId)).toBe(false);
+    expect(await rowOf(declined)).toMatchObject({ outcome: 'failed', callId: null });
+    for (const callId of [busy, declined, cameIn, theirs]) expect(await found(callId)).toBe(false);
   });
 
   it('has a call once that webhooks tell of after all', async () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import type { TrackingEvent } from '../../src/domain/tracking.ts';
 import { type Observation, type ProviderCall, VOICE_STATES } from '../../src/domain/voice.ts';
-import { ANALYSIS_DEADLINE_MS, merge, observe, type ObservedVoiceCall } from '../../src/domain/voice-observations.ts';
+import { ANALYSIS_DEADLINE_MS, hasReachedNobody, merge, observe, type ObservedVoiceCall } from '../../src/domain/voice-observations.ts';
 
 const DIALLING_MS = Date.parse('2026-03-02T09:00:00Z');
 const STARTED_MS = DIALLING_MS + 7_000;
@@ -108,6 +108,12 @@ describe.each(STORIES.map((story) => ({ ...story, how: JSON.stringify(story) }))
     expect(expected.startedAtMs).toBe(story.connected ? STARTED_MS : null);
     const occurred = expected.events.map(({ occurredAtMs }) => occurredAtMs);
     expect(occurred).toEqual(occurred.toSorted((one, other) => one - other));
+  });
+
+  it('is read the same from one look at what the provider has of it', () => {
+    const looks = [sights['ended']!, sights['analysed']!].map(({ call }) => hasReachedNobody(call));
+    expect(looks).toEqual([!story.connected, !story.connected]);
+    expect(hasReachedNobody(sights['looked up waiting']!.call)).toBe(false);
   });
 
   it('ends the same whatever is lost, in every order, as long as one look or webhook is whole', () => {

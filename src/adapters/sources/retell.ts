@@ -1,11 +1,11 @@
 import type { CallDetails } from '../../domain/call.ts';
 import { AftercallError, isAftercallError } from '../../domain/errors.ts';
 import { isSafeCallId } from '../../domain/ids.ts';
-import { ANALYSIS_DEADLINE_MS } from '../../domain/voice-observations.ts';
+import { ANALYSIS_DEADLINE_MS, hasReachedNobody } from '../../domain/voice-observations.ts';
 import type { Guard } from '../http/guard.ts';
 import type { RetellClient } from '../retell/client.ts';
 import type { RetellCall, RetellUtterance } from '../retell/retell.schema.ts';
-import { placedAs } from '../voice/retell.ts';
+import { placedAs, toProviderCall } from '../voice/retell.ts';
 import { openDownload } from './download.ts';
 import type { CallPage, CallSource, ListCalls, RecordingLink, SourceRecord } from './source.ts';
 
@@ -43,7 +43,8 @@ export const createRetellSource = ({ client, project, guard, timeoutMs, channels
      * at which a window goes on that had to wait. Whether the bounds of its filter belong to it is not documented, so
      * what lies outside is left out here.
      *
-     * Calls that never began are in no window: they have no such time. Those that we placed are known as voice calls.
+     * Calls that never began are in no window: they have no such time. Some that reached nobody have one all the same; of
+     * those, the ones that we placed are known as voice calls.
      */
     async listCalls({ fromMs, toMs, cursor, signal }: ListCalls): Promise<CallPage> {
       const from = cursor?.fromMs ?? fromMs;
@@ -122,13 +123,14 @@ type Begun = RetellCall & { start_timestamp: number };
 const isOurs = (call: RetellCall, project: string): boolean => (placedAs(call)?.project ?? project) === project;
 
 /** Placed by us, and nobody was reached: nothing follows for it after the call. */
-const isVoiceCallOnly = (call: RetellCall): boolean => call.call_status === 'not_connected' && placedAs(call) !== undefined;
+const isVoiceCallOnly = (call: RetellCall): boolean => placedAs(call) !== undefined && hasReachedNobody(toProviderCall(call));
 
 const OVER: readonly RetellCall['call_status'][] = ['ended', 'error'];
 
 /** Until its analysis is there, a call that is over may still lack its recording, its words and its cost. */
 const statusOf = (call: RetellCall): CallDetails['status'] => {
-  if (call.call_status === 'not_connected') return 'abandoned';
+  // One that we placed comes here after it was found to be answered, by all that was seen of it and not by this look alone.
+  if (placedAs(call) ? call.call_status === 'not_connected' : hasReachedNobody(toProviderCall(call))) return 'abandoned';
   if (!OVER.includes(call.call_status)) return 'open';
   const endedAtMs = call.end_timestamp ?? (call.start_timestamp ?? 0) + (call.duration_ms ?? 0);
   return call.call_analysis || Date.now() - endedAtMs >= ANALYSIS_DEADLINE_MS ? 'completed' : 'open';
