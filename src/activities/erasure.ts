@@ -169,6 +169,15 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
     return { left: left.length };
   };
 
+  /** @returns whether more are left; one may bring another with it, which it was handed over as */
+  const erasePending = async (project: string, erasureId: string): Promise<number> => {
+    for (const callId of await erasures.pending(project, erasureId, AT_ONCE)) {
+      signal().throwIfAborted();
+      await eraseCall({ project, callId }, erasureId);
+    }
+    return (await erasures.pending(project, erasureId, 1)).length;
+  };
+
   const certify = async (project: string, erasureId: string, { erased = {}, sinks }: { erased?: Places | undefined; sinks?: WarehouseSink[] | undefined } = {}): Promise<void> => {
     const { calls: erasedCalls } = await erasures.get(project, erasureId);
     const unreached = sinks ? await books.outOfReach(project, sinks) : [];
@@ -178,11 +187,7 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
 
   return {
     async eraseSome({ project, erasureId }) {
-      for (const callId of await erasures.pending(project, erasureId, AT_ONCE)) {
-        signal().throwIfAborted();
-        await eraseCall({ project, callId }, erasureId);
-      }
-      const left = (await erasures.pending(project, erasureId, 1)).length;
+      const left = await erasePending(project, erasureId);
       return { left, late: left === 0 ? (await readLate(project, erasureId)).length : 0 };
     },
 
@@ -222,7 +227,7 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
           const id = createHash('sha256').update(JSON.stringify([project, 'retention', callIds])).digest('hex').slice(0, 32);
           await erasures.open({ project, id, kind: 'retention', subject: client.subjectOf(project, createHash('sha256').update(callIds.join()).digest('hex')), by: 'retention', callIds });
           // One that is cut off here is taken up by the sweep.
-          for (const callId of callIds) await eraseCall({ project, callId }, id);
+          while ((await erasePending(project, id)) > 0);
           if ((await readLate(project, id)).length > 0) {
             await Context.current().sleep(2 * (Context.current().info.heartbeatTimeoutMs ?? 0));
             while ((await eraseLate({ project, erasureId: id })).left > 0);

@@ -84,7 +84,7 @@ export interface ApiDependencies {
   budgetRelease: Pick<BudgetRelease, 'afterChange'>;
   bulkRulings: Pick<BulkRulings, 'get'>;
   bulkClient: BulkClient;
-  erasures: Pick<Erasures, 'get' | 'list' | 'count' | 'callsOf' | 'voiceCallsOf'>;
+  erasures: Pick<Erasures, 'get' | 'list' | 'count' | 'callsOf' | 'voiceCallsOf' | 'meant'>;
   erasuresClient: Pick<ErasuresClient, 'erase' | 'subjectOf'>;
   voiceCalls: VoiceCalls;
   voiceCallsClient: Pick<VoiceCallsClient, 'stop' | 'resolve'>;

@@ -14,10 +14,39 @@ export const callHash = ({ project, callId }: CallKey): string => createHash('sh
 
 /** Tables that say that something was erased, and the log that nothing is taken out of. */
 const STAY = ['erased_calls', 'erasures', 'audit_log'];
-/** Calls that were placed for us and that nobody answered are no one of `calls`: they are erased by their own ID. */
-const voiceCallsOf = async (on: Database | Transaction<Schema>, project: string, callIds: readonly string[]): Promise<string[]> => {
-  const { rows } = await sql<{ id: string }>`select id from voice_calls where project = ${project} and (call_id = any(${sql.val([...callIds])}::text[]) or id = any(${sql.val([...callIds])}::text[]))`.execute(on);
-  return rows.map(({ id }) => id);
+/** Everything that one call goes by: its own ID as a voice call, the provider's, and that of the call that it was handed over as. */
+interface VoiceNames {
+  id: string;
+  provider_call_id: string | null;
+  call_id: string | null;
+}
+
+/** Calls that were placed for us, by any of their names. */
+const voiceCallsOf = async (on: Database | Transaction<Schema>, project: string, callIds: readonly string[]): Promise<VoiceNames[]> => {
+  const asked = sql`any(${sql.val([...callIds])}::text[])`;
+  // One look into an index for each name.
+  const { rows } = await sql<VoiceNames>`select id, provider_call_id, call_id from voice_calls where project = ${project} and id = ${asked}
+    union select id, provider_call_id, call_id from voice_calls where project = ${project} and call_id = ${asked}
+    union select id, provider_call_id, call_id from voice_calls where project = ${project} and provider_call_id = ${asked} order by id`.execute(on);
+  return rows;
+};
+const namesOf = ({ id, provider_call_id, call_id }: VoiceNames): string[] => [id, provider_call_id, call_id].filter((name) => name !== null);
+
+/**
+ * The calls that are meant, each under one name: a voice call that was handed over is the call that it was handed over
+ * as; one that was not is its own.
+ */
+const meant = async (on: Database | Transaction<Schema>, project: string, callIds: readonly string[]): Promise<{ callIds: string[]; names: string[] }> => {
+  const voiceCalls = await voiceCallsOf(on, project, callIds);
+  const { rows } = await sql<{ call_id: string }>`select call_id from calls where project = ${project} and call_id = any(${sql.val(voiceCalls.flatMap(namesOf))}::text[])`.execute(on);
+  const there = new Set(rows.map((row) => row.call_id));
+  const asCall = new Map(voiceCalls.map((voiceCall) => [voiceCall.id, namesOf(voiceCall).find((name) => there.has(name)) ?? voiceCall.id]));
+  return { callIds: [...new Set(callIds.map((callId) => asCall.get(callId) ?? callId))], names: [...new Set([...callIds, ...voiceCalls.flatMap(namesOf)])] };
+};
+
+/** From here on nothing brings them back. */
+const keepOut = async (tx: Transaction<Schema>, project: string, callIds: readonly string[]): Promise<void> => {
+  await sql`insert into erased_calls (project, call_hash) select ${project}, call_hash from jsonb_array_elements_text(${JSON.stringify(callIds.map((callId) => callHash({ project, callId })))}::jsonb) as asked (call_hash) order by 2 on conflict do nothing`.execute(tx);
 };
 /** Last, and in this order: the others refer to them. */
 const LAST = ['call_versions', 'calls'];
@@ -33,9 +62,10 @@ export const createErasures = (db: Database) => {
   };
 
   return {
-    /** Writes down what is to be erased. Repeating it changes nothing. */
-    async open({ project, id, kind, subject, by, callIds }: { project: string; id: string; kind: ErasureKind; subject: Certificate['subject']; by: string; callIds: readonly string[] }): Promise<void> {
+    /** Writes down what is to be erased, by any of its names. Repeating it changes nothing. */
+    async open({ project, id, kind, subject, by, callIds: asked }: { project: string; id: string; kind: ErasureKind; subject: Certificate['subject']; by: string; callIds: readonly string[] }): Promise<void> {
       await db.transaction().execute(async (tx) => {
+        const { callIds, names } = await meant(tx, project, asked);
         const opened = await tx
           .insertInto('erasures')
           .values({ project, id, kind, subject_key: subject.key, subject_hash: subject.hmacSha256, requested_by: by, calls: callIds.length })
@@ -44,8 +74,7 @@ export const createErasures = (db: Database) => {
           .executeTakeFirst();
         if (!opened || callIds.length === 0) return;
         await sql`insert into erasure_calls (project, erasure_id, call_id) select ${project}, ${id}, call_id from jsonb_array_elements_text(${JSON.stringify(callIds)}::jsonb) as asked (call_id)`.execute(tx);
-        // From here on nothing brings them back.
-        await sql`insert into erased_calls (project, call_hash) select ${project}, call_hash from jsonb_array_elements_text(${JSON.stringify(callIds.map((callId) => callHash({ project, callId })))}::jsonb) as asked (call_hash) on conflict do nothing`.execute(tx);
+        await keepOut(tx, project, names);
       });
     },
 
@@ -61,7 +90,7 @@ export const createErasures = (db: Database) => {
         const { rows } = await sql<{ rows: number }>`select count(*)::int as rows from ${sql.table(table)} where project = ${project} and call_id = any(${sql.val([...callIds])}::text[])`.execute(db);
         if (table !== 'erasure_calls' && rows[0]!.rows > 0) places[table] = rows[0]!.rows;
       }
-      const voiceCalls = await voiceCallsOf(db, project, callIds);
+      const voiceCalls = (await voiceCallsOf(db, project, callIds)).map((voiceCall) => voiceCall.id);
       const { rows } = await sql<{ rows: number }>`select count(*)::int as rows from tracking_events where project = ${project} and subject = any(${sql.val(voiceCalls)}::text[])`.execute(db);
       if (rows[0]!.rows > 0) places['tracking_events'] = rows[0]!.rows;
       if (voiceCalls.length > 0) places['voice_calls'] = voiceCalls.length;
@@ -100,12 +129,19 @@ export const createErasures = (db: Database) => {
           const { numAffectedRows = 0n } = await query;
           if (numAffectedRows > 0n && table !== 'erasure_calls') places[table] = (places[table] ?? 0) + Number(numAffectedRows);
         };
-        const voiceCalls = await voiceCallsOf(tx, project, [callId]);
-        const told = await eraseTracking(tx, project, voiceCalls);
-        // One that was not handed over yet, or that its source tells of later, does not come back under the provider's ID.
-        const atProvider = (await sql<{ id: string }>`select provider_call_id as id from voice_calls where project = ${project} and id = any(${sql.val(voiceCalls)}::text[]) and provider_call_id is not null`.execute(tx)).rows.map((row) => row.id);
-        // Nor is its number dialled by a repeat of the request that placed it, under the ID that such a repeat gets.
-        for (const callIdThere of [...atProvider, ...voiceCalls]) await sql`insert into erased_calls (project, call_hash) values (${project}, ${callHash({ project, callId: callIdThere })}) on conflict do nothing`.execute(tx);
+        const found = (await voiceCallsOf(tx, project, [callId])).map((voiceCall) => voiceCall.id);
+        // What is told of it just now is written before this goes on, or finds nothing to be written to.
+        const { rows: held } = await sql<VoiceNames>`select id, provider_call_id, call_id from voice_calls where project = ${project} and id = any(${sql.val(found)}::text[]) order by id for update`.execute(tx);
+        const voiceCalls = held.map((voiceCall) => voiceCall.id);
+        // Its own ID also where the row is gone: an event that was being written then is found by this.
+        const told = await eraseTracking(tx, project, [...new Set([callId, ...voiceCalls])]);
+        const atProvider = held.flatMap(({ provider_call_id: name }) => name ?? []);
+        // One that its source tells of later does not come back under the provider's ID; nor is its number dialled by a
+        // repeat of the request that placed it, under the ID that such a repeat gets.
+        await keepOut(tx, project, held.flatMap(namesOf));
+        // One that is handed over just now goes, too: it is the next to be erased.
+        const handedOver = [...new Set(held.flatMap(namesOf))].filter((name) => name !== callId && !voiceCalls.includes(name));
+        await sql`insert into erasure_calls (project, erasure_id, call_id) select ${project}, ${id}, name from unnest(${sql.val(handedOver)}::text[]) as names (name) on conflict do nothing`.execute(tx);
         if (told.removed > 0) places['tracking_events'] = told.removed;
         await remove('voice_calls', sql`delete from voice_calls where project = ${project} and id = any(${sql.val(voiceCalls)}::text[])`.execute(tx));
         for (const table of named) await remove(table, sql`delete from ${sql.table(table)} where project = ${project} and call_id = ${callId}`.execute(tx));
@@ -167,7 +203,10 @@ export const createErasures = (db: Database) => {
     },
 
     /** The voice calls that belong to a call, or are what an ID stands for. */
-    voiceCallsOf: ({ project, callId }: CallKey): Promise<string[]> => voiceCallsOf(db, project, [callId]),
+    voiceCallsOf: async ({ project, callId }: CallKey): Promise<string[]> => (await voiceCallsOf(db, project, [callId])).map(({ id }) => id),
+
+    /** The calls that some IDs stand for, each under the name that it is erased by. */
+    meant: async (project: string, callIds: readonly string[]): Promise<string[]> => (await meant(db, project, callIds)).callIds,
 
     /** Versions from before a time that still have a recording, or a transcript. */
     async versionsBefore(project: string, what: 'recording' | 'transcript', before: Date, limit: number): Promise<{ callId: string; version: number }[]> {

@@ -99,6 +99,26 @@ describe('an outbound call that was answered', () => {
     await until('its end is told', async () => (await ledgerOf(sandbox.receiver, 'event_received')).find((entry) => JSON.stringify(entry).includes(call.callId)));
   });
 
+  it('is erased with all that came of it by the name that it was placed under', async () => {
+    const voiceCall = await place('+15550110');
+    const call = await processed(voiceCall.callId!);
+    const stored = (await system.wiring.calls.getVersion({ ...system.key(call.callId), version: 1 })).recording!.key;
+    expect(await system.wiring.objects.head(stored)).toBeDefined();
+    const erase = async (more: object): Promise<{ erasureId: string; confirm: string; calls: number; rows: Record<string, number> }> => {
+      const headers = { authorization: `Bearer ${system.config.API_TOKEN}`, 'content-type': 'application/json', 'idempotency-key': `erase-${voiceCall.voiceCallId}-${Object.keys(more).length}` };
+      return (await (await fetch(`${api.url}/v1/projects/${PROJECT}/erasures`, { method: 'POST', headers, body: JSON.stringify({ callId: voiceCall.voiceCallId, ...more }) })).json()) as never;
+    };
+    const plan = await erase({ dryRun: true, confirm: 'none yet' });
+    expect(plan).toMatchObject({ calls: 1, rows: { calls: 1, voice_calls: 1, call_versions: 1 } });
+    const { erasureId } = await erase({ confirm: plan.confirm });
+    const certificate = await until('it is erased', async () => {
+      const found = await system.wiring.erasures.get(PROJECT, erasureId);
+      return found.endedAt !== null && found;
+    });
+    expect(certificate).toMatchObject({ calls: 1, erased: { calls: 1, voice_calls: 1, objects: expect.any(Number) as unknown } });
+    expect([await system.wiring.calls.find(system.key(call.callId)), await system.wiring.objects.head(stored)]).toEqual([undefined, undefined]);
+  });
+
   it("counts what Retell charged once, though it is handed over, found by a window and run again, and keeps it out of the call's own budget", async () => {
     // Less than what the call itself costs: its processing goes on.
     await system.wiring.projects.changeSettings(PROJECT, { callBudgetMicroUsd: 60_000 });

@@ -71,7 +71,7 @@ export const erasureRoutes = (route: RouteTable, { calls, projects, erasures, er
       await projects.settings(project);
       const digits = body.phone === undefined ? '' : phoneDigits(body.phone);
       if (body.phone !== undefined && digits.length < 5) throw new HttpProblem(400, 'A phone number has at least five digits.');
-      const callIds = body.callId === undefined ? await erasures.callsOf(project, digits, MOST_CALLS + 1) : [await named(project, body.callId)];
+      const callIds = await erasures.meant(project, body.callId === undefined ? await erasures.callsOf(project, digits, MOST_CALLS + 1) : [await named(project, body.callId)]);
       if (callIds.length === 0) throw new AftercallError('NOT_FOUND', 'There is no call with this number.', { advice: 'Write it with its country, as it stands in the calls.' });
       if (callIds.length > MOST_CALLS) throw new HttpProblem(400, `More than ${MOST_CALLS} calls have this number: it is a line of your own rather than a person's.`);
       const confirm = confirmationOf(callIds.length);

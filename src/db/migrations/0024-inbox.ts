@@ -12,6 +12,8 @@ const STATEMENTS = [
   sql`drop index inbox_undelivered`,
   sql`create index inbox_waiting on inbox (project, source, next_attempt_at, event_id) where delivered_at is null and forgotten_at is null`,
   sql`create index inbox_parked on inbox (project, source) where parked_at is not null and delivered_at is null`,
+  // For a person's look at what is not delivered: what is, is most of it.
+  sql`create index inbox_undelivered_by_age on inbox (project, received_at) where delivered_at is null`,
   sql`create index inbox_audio on inbox (project, audio_key) where audio_key is not null`,
 ];
 
