@@ -4,6 +4,7 @@ import type { VoiceCallRow, VoiceCalls } from '../db/voice-calls.ts';
 import { AftercallError, type ErrorCode, isAftercallError, messageOf } from '../domain/errors.ts';
 import type { ObservedBy, ProviderCall, VoiceCallKey } from '../domain/voice.ts';
 import type { Pace } from '../domain/messages.ts';
+import { isOver } from '../domain/voice-observations.ts';
 import type { HandOverActivities, VoiceActivities, VoiceResolution, VoiceStanding } from '../domain/voice-work.ts';
 import { signal } from './context.ts';
 import type { VoiceHandOver } from './voice-hand-over.ts';
@@ -53,6 +54,16 @@ export const createVoiceActivities = ({ voiceCalls, handOver, adaptersOf, pace, 
 
   const standing = async ({ project, voiceCallId }: VoiceCallKey): Promise<VoiceStanding> => standingOf(await voiceCalls.get(project, voiceCallId));
 
+  /** As the provider tells it; as it was told before where that is over, and will be told of no more: it was deleted there, or nobody lets us ask. */
+  const asTold = async ({ project, observed }: VoiceCallRow, providerCallId: string): Promise<ProviderCall> => {
+    try {
+      return await (await providerOf(project)).getCall(providerCallId, signal());
+    } catch (error) {
+      if (isAftercallError(error) && !error.retryable && observed && isOver(observed.status)) return observed;
+      throw error;
+    }
+  };
+
   const later = async (key: VoiceCallKey, { from, dials }: { from: 'queued' | 'dialling'; dials: number }, error: AftercallError): Promise<VoiceStanding> => {
     const waitMs = Math.min(MOST_WAIT_MS, (WAIT_MS[error.code] ?? BUSY_WAIT_MS) * 2 ** Math.min(10, Math.max(0, dials - 1)));
     log.warn({ ...key, code: error.code, dials }, 'a call was not taken and is dialled later');
@@ -92,8 +103,8 @@ export const createVoiceActivities = ({ voiceCalls, handOver, adaptersOf, pace, 
 
     async lookUpVoiceCall(key) {
       const row = await voiceCalls.get(key.project, key.voiceCallId);
+      if (row.providerCallId !== null) return takeIn(key, 'lookup', await asTold(row, row.providerCallId));
       const provider = await providerOf(key.project);
-      if (row.providerCallId !== null) return takeIn(key, 'lookup', await provider.getCall(row.providerCallId, signal()));
       const found = await provider.findByMetadata(key, signal());
       // The one that began first is the call that was meant.
       const inOrder = found.toSorted((one, other) => (one.startedAtMs ?? Infinity) - (other.startedAtMs ?? Infinity));

@@ -117,7 +117,7 @@ const sightOf = ({ by, atMs, call }: Observation, diallingAtMs: number | undefin
 
 const RANK: Record<ProviderCall['status'], number> = { registered: 0, ongoing: 1, not_connected: 2, ended: 3, error: 4 };
 const higher = (one: ProviderCall['status'], other: ProviderCall['status']): ProviderCall['status'] => (RANK[one] >= RANK[other] ? one : other);
-const isOver = (status: ProviderCall['status']): boolean => RANK[status] >= RANK.not_connected;
+export const isOver = (status: ProviderCall['status']): boolean => RANK[status] >= RANK.not_connected;
 
 const earliest = (one: number | undefined, other: number | undefined): number | undefined => (one === undefined ? other : other === undefined ? one : Math.min(one, other));
 const latest = (one: number | undefined, other: number | undefined): number | undefined => (one === undefined ? other : other === undefined ? one : Math.max(one, other));

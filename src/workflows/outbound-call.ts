@@ -171,7 +171,8 @@ export async function outboundCall(input: OutboundCallInput): Promise<VoiceState
     nextLookUpMs = Math.min(nextLookUpMs * 2, is('needs_attention') ? PARKED_LOOK_UP_MS : voicePace.maxLookUpMs);
     if (is('needs_attention', 'queued', ...VOICE_ENDS) || Date.now() - sinceMs < voicePace.patienceMs) return;
     const minutes = Math.round(voicePace.patienceMs / 60_000);
-    standing = await parkVoiceCall({ ...key, code: 'END_UNKNOWN', message: `What became of this call is not known: it has not ended ${minutes} minutes after it was dialled.${failed === undefined ? '' : ` ${failed}`}`, advice: END_IT });
+    const what = is('ended') ? `This call has ended, and ${minutes} minutes after it was dialled its analysis has not come.` : `What became of this call is not known: it has not ended ${minutes} minutes after it was dialled.`;
+    standing = await parkVoiceCall({ ...key, code: 'END_UNKNOWN', message: `${what}${failed === undefined ? '' : ` ${failed}`}`, advice: END_IT });
   };
 
   /** Dials, if the call's row has its turn, and finds out whether it did. */

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { sql } from 'kysely';
 import { RETELL_ACCOUNT } from '../../sandbox/retell/server.ts';
 import { signatureOf } from '../../sandbox/retell/webhooks.ts';
 import type { DevServer } from '../../scripts/dev-server.ts';
@@ -9,7 +10,7 @@ import { startApi } from '../../src/api/start.ts';
 import type { VoiceCallRow } from '../../src/db/voice-calls.ts';
 import { voiceCallWorkflowId } from '../../src/domain/ids.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
-import { startRetellSandbox, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
+import { addFaults, clearFaults, startRetellSandbox, startTestSandbox, type TestSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
 import { until } from '../support/until.ts';
@@ -96,6 +97,21 @@ describe('an outbound call ends the same', () => {
     await until('all is delivered', async () => ((await eventsOf(row.providerCallId!)).every(({ delivered_at: at }) => at !== null) ? true : undefined));
     expect({ ...(await read(voiceCallId)), callId: null, updatedAt: null }).toEqual({ ...row, callId: null, updatedAt: null });
     expect(await toldOf(voiceCallId)).toEqual(told);
+  });
+
+  it('when its analysis is never told, and Retell has deleted it meanwhile', async () => {
+    await retell.control('webhooks', { loseEvents: ['call_analyzed'] });
+    await addFaults(retell, { route: 'GET /v2/get-call/*', times: 1_000, effect: { kind: 'respond', status: 404, body: { status: 'error', message: 'Item not found' } } });
+    try {
+      const voiceCallId = await begin('+15550123');
+      await reaches(voiceCallId, 'ended');
+      // Two hours later.
+      await sql`update voice_calls set observed = jsonb_set(observed, '{endedAtMs}', to_jsonb((observed ->> 'endedAtMs')::bigint - 10800000)) where id = ${voiceCallId}`.execute(system.wiring.db);
+      const row = await reaches(voiceCallId, 'completed', 'needs_attention');
+      expect([row.state, row.outcome, (await toldOf(voiceCallId)).map(({ name }) => name)]).toEqual(['completed', 'connected', CONNECTED.told]);
+    } finally {
+      await clearFaults(retell);
+    }
   });
 
   it('when it is looked up so often that its history begins anew', async () => {
