@@ -335,7 +335,7 @@ export const createActivities = ({ config, log, calls, runs, completeness, effec
       ...createCompletenessActivities({ adaptersOf, calls, completeness, projects, intake, client: callsClient, publishing, config }),
       ...rescoreBooks,
       ...createBulkActivities({ calls, bulkRulings, client: callsClient }),
-      ...createErasureActivities({ calls, runs, effects, messages, given, erasures, books: warehouse.books, presets, projects, objects, callNotesFor: async (project) => (await adaptersOf(project)).callNotes, client: erasuresClient }),
+      ...createErasureActivities({ calls, runs, effects, messages, given, erasures, books: warehouse.books, sinks: warehouse.sinks, presets, projects, objects, callNotesFor: async (project) => (await adaptersOf(project)).callNotes, client: erasuresClient }),
       ...createReportActivities({ runs, objects, warehouse: createWarehouse(config), publishing, log }),
     },
     recordings: createRecordingActivities({ adaptersOf, objects, calls, projects, records, config }),

@@ -29,6 +29,8 @@ interface Dependencies {
   given: Pick<GivenCalls, 'find'>;
   erasures: Erasures;
   books: Pick<WarehouseBooks, 'outOfReach'>;
+  /** What is loaded to: retention's calls go there with the next load. */
+  sinks: readonly WarehouseSink[];
   presets: Pick<Presets, 'dropDraft'>;
   projects: Projects;
   objects: ObjectStore;
@@ -40,7 +42,7 @@ const AT_ONCE = 10;
 const RETAINED_AT_ONCE = 100;
 const DAY_MS = 86_400_000;
 
-export const createErasureActivities = ({ calls, runs, effects, messages, given, erasures, books, presets, projects, objects, callNotesFor, client }: Dependencies): ErasureActivities => {
+export const createErasureActivities = ({ calls, runs, effects, messages, given, erasures, books, sinks: connected, presets, projects, objects, callNotesFor, client }: Dependencies): ErasureActivities => {
   /** Where anything of a call may lie, whatever its rows say. */
   const keysOf = async (key: CallKey): Promise<string[]> => {
     const call = await calls.find(key);
@@ -178,7 +180,7 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
     return (await erasures.pending(project, erasureId, 1)).length;
   };
 
-  const certify = async (project: string, erasureId: string, { erased = {}, sinks }: { erased?: Places | undefined; sinks?: WarehouseSink[] | undefined } = {}): Promise<void> => {
+  const certify = async (project: string, erasureId: string, { erased = {}, sinks }: { erased?: Places | undefined; sinks?: readonly WarehouseSink[] | undefined } = {}): Promise<void> => {
     const { calls: erasedCalls } = await erasures.get(project, erasureId);
     const unreached = sinks ? await books.outOfReach(project, sinks) : [];
     await erasures.end(project, erasureId, { erased, left: Object.fromEntries(unreached.map((sink) => [`calls that rows in ${sink} may tell of`, erasedCalls])) });
@@ -232,7 +234,7 @@ export const createErasureActivities = ({ calls, runs, effects, messages, given,
             await Context.current().sleep(2 * (Context.current().info.heartbeatTimeoutMs ?? 0));
             while ((await eraseLate({ project, erasureId: id })).left > 0);
           }
-          await certify(project, id);
+          await certify(project, id, { sinks: connected });
         }
         found += callIds.length;
       }

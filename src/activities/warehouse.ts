@@ -11,7 +11,7 @@ import type { Projects } from '../db/projects.ts';
 import type { Batch, Lease, WarehouseBooks } from '../db/warehouse.ts';
 import { type PartitionKey, TOMBSTONE_MS, type WarehouseFile, type WarehouseFiles } from '../db/warehouse-files.ts';
 import { AftercallError, isAftercallError, messageOf } from '../domain/errors.ts';
-import type { WarehouseActivities, WarehouseSink } from '../domain/warehouse.ts';
+import type { LoadedBatch, WarehouseActivities, WarehouseSink } from '../domain/warehouse.ts';
 import { fileRows, rowLines, type UnitRows } from '../domain/warehouse-rows.ts';
 import { tablePrefix, WAREHOUSE_TABLES, type WarehouseTable } from '../domain/warehouse-tables.ts';
 import { signal } from './context.ts';
@@ -135,30 +135,30 @@ export const createWarehouseActivities = ({ books, files, objects, projects, sno
       throw error;
     });
 
+  const loadSome = async (project: string, sink: WarehouseSink): Promise<LoadedBatch> => {
+    // Before the right to load is taken: whoever cannot load is not to have everything noted anew.
+    const loader = sink === 'files' ? undefined : loaderOf(sink);
+    return alone(project, sink, async (lease, stop) => {
+      // All of them: a query may ask for one that has no rows yet.
+      if (!loader) for (const table of WAREHOUSE_TABLES) await register(project, table, stop);
+      const batch = await books.take(lease);
+      const readAt = new Date();
+      const units = batch ? await books.read(project, batch.changed, await projects.settings(project)) : [];
+      if (batch && !loader) {
+        const { rows, keys } = await writeFiles(project, batch, units, readAt, stop);
+        return { units: units.length, rows, ...(await books.finish(lease, batch, { rows, files: keys, passOn: snowflake && 'snowflake' })) };
+      }
+      const rows = batch && loader ? await loader.load(project, { loadId: batch.loadId, readAt, units }, stop) : 0;
+      // Before the last batch of building anew is crossed off, or its end where there was nothing: an attempt that dies here does both again.
+      const floor = await books.floorAfter(lease, batch);
+      if (floor !== undefined) await loader?.dropBefore(project, floor, stop);
+      if (batch) return { units: units.length, rows, ...(await books.finish(lease, batch, { rows })) };
+      return { units: 0, rows: 0, more: false, rebuilt: floor !== undefined && (await books.endRebuild(lease)) };
+    });
+  };
+
   return {
-    loadBatch: ({ project, sink }) =>
-      noted(
-        project,
-        sink,
-        alone(project, sink, async (lease, stop) => {
-          // All of them: a query may ask for one that has no rows yet.
-          if (sink === 'files') for (const table of WAREHOUSE_TABLES) await register(project, table, stop);
-          const batch = await books.take(lease);
-          if (!batch) return { units: 0, rows: 0, more: false, rebuilt: false };
-          const readAt = new Date();
-          const units = await books.read(project, batch.changed, await projects.settings(project));
-          if (sink === 'files') {
-            const { rows, keys } = await writeFiles(project, batch, units, readAt, stop);
-            return { units: units.length, rows, ...(await books.finish(lease, batch, { rows, files: keys, passOn: snowflake && 'snowflake' })) };
-          }
-          const loader = loaderOf(sink);
-          const rows = await loader.load(project, { loadId: batch.loadId, readAt, units }, stop);
-          // Before the last batch of building anew is crossed off: an attempt that dies here does both again.
-          const floor = await books.floorAfter(lease, batch);
-          if (floor !== undefined) await loader.dropBefore(project, floor, stop);
-          return { units: units.length, rows, ...(await books.finish(lease, batch, { rows })) };
-        }),
-      ),
+    loadBatch: ({ project, sink }) => noted(project, sink, loadSome(project, sink)),
 
     compactSome: ({ project, deletedOnly = false }) =>
       noted(

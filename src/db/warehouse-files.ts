@@ -44,15 +44,16 @@ export const createWarehouseFiles = (db: Database) => ({
    * Partitions whose files are to be put together: those with files as they were loaded, with tombstones past their
    * time, or with rows from before everything was built anew. The oldest days first.
    *
-   * @param deletedOnly only those of which something was deleted since
+   * @param deletedOnly only those of which something was deleted since: a row that says so, or rows from before everything
+   *   was built anew, with which what the database did not have any more goes unsaid
    */
   async toCompact(project: string, { floor, limit, nowMs, deletedOnly }: { floor: number; limit: number; nowMs: number; deletedOnly: boolean }): Promise<PartitionKey[]> {
     const { rows } = await sql<{ name: WarehouseTable; dt: string }>`
       select name, dt::text as dt from warehouse_files
       where project = ${project} and done and superseded_at is null
-        and (form = 'json' and (tombstones > 0 or ${!deletedOnly}) or not ${deletedOnly} and (floor_load < ${floor} or (tombstones > 0 and load_id < ${nowMs - TOMBSTONE_MS}
+        and (form = 'json' and (tombstones > 0 or load_id < ${floor} or ${!deletedOnly}) or form = 'parquet' and floor_load < ${floor} or not ${deletedOnly} and (tombstones > 0 and load_id < ${nowMs - TOMBSTONE_MS}
           -- While another file may still hold the older rows, a tombstone stays.
-          and not exists (select from warehouse_files o where o.project = warehouse_files.project and o.name = warehouse_files.name and o.dt = warehouse_files.dt and (o.superseded_at is not null or not o.done)))))
+          and not exists (select from warehouse_files o where o.project = warehouse_files.project and o.name = warehouse_files.name and o.dt = warehouse_files.dt and (o.superseded_at is not null or not o.done))))
       group by 1, 2 order by 2, 1 limit ${limit}`.execute(db);
     return rows.map(({ name, dt }) => ({ project, table: name, dt }));
   },

@@ -88,10 +88,20 @@ export const createWarehouseBooks = (db: Database) => {
   const rebuild = async (tx: Tx, project: string, sink: WarehouseSink): Promise<void> => {
     // First: a load that began meanwhile would have a number below the one from which on rows count, and change after what was noted.
     await tx.selectFrom('warehouse_sinks').select('sink').where('project', '=', project).where('sink', '=', sink).forUpdate().execute();
+    // What waits is noted again, or goes as its rows are of earlier loads: however often this is asked for, the queue grows no longer.
+    await tx.deleteFrom('warehouse_changes').where('project', '=', project).where('sink', '=', sink).where('load_id', 'is', null).execute();
     await noteAll(tx, project, sink);
     await sql`update warehouse_sinks set missed_since = null, last_load = ${nextLoad}, rebuild_load = ${nextLoad},
         rebuild_until = (select coalesce(max(id), 0) from warehouse_changes where project = ${project} and sink = ${sink})
       where project = ${project} and sink = ${sink}`.execute(tx);
+  };
+
+  /** Ends building anew if nothing of it is left: rows of earlier loads count for nothing from now on. @returns whether it has ended */
+  const endRebuild = async (tx: Tx, { project, sink }: Lease): Promise<boolean> => {
+    const { rows } = await sql`update warehouse_sinks set floor_load = rebuild_load, rebuild_load = null, rebuild_until = null, edition = edition + 1
+      where project = ${project} and sink = ${sink} and rebuild_until is not null and missed_since is null
+        and not exists (select from warehouse_changes where project = ${project} and sink = ${sink} and id <= rebuild_until) returning 1`.execute(tx);
+    return rows.length > 0;
   };
 
   return {
@@ -172,25 +182,34 @@ export const createWarehouseBooks = (db: Database) => {
           await sql`insert into warehouse_changes (project, sink, kind, unit, dt)
             select distinct project, ${passOn}, kind, unit, dt from warehouse_changes where project = ${project} and sink = ${sink} and load_id = ${loadId}`.execute(tx);
         } else if (sink === 'files') {
+          // What waits for a sink that is not connected names calls, and is of no use: it is built anew when it is connected again.
+          await tx.deleteFrom('warehouse_changes').where('project', '=', project).where('sink', '<>', 'files').execute();
           await sql`update warehouse_sinks set missed_since = now() where project = ${project} and sink <> 'files' and missed_since is null`.execute(tx);
         }
         await tx.deleteFrom('warehouse_changes').where('project', '=', project).where('sink', '=', sink).where('load_id', '=', loadId).execute();
         await sql`update warehouse_sinks set loads = loads + 1, edition = edition + 1, rows = rows + ${rows}, loaded_at = now(), error = null, failed_at = null where project = ${project} and sink = ${sink}`.execute(tx);
-        const { rows: built } = await sql`update warehouse_sinks set floor_load = rebuild_load, rebuild_load = null, rebuild_until = null
-          where project = ${project} and sink = ${sink} and rebuild_until is not null
-            and not exists (select from warehouse_changes where project = ${project} and sink = ${sink} and id <= rebuild_until) returning 1`.execute(tx);
+        const rebuilt = await endRebuild(tx, lease);
         const { rows: left } = await sql`select 1 from warehouse_changes where project = ${project} and sink = ${sink} limit 1`.execute(tx);
-        return { rebuilt: built.length > 0, more: left.length > 0 };
+        return { rebuilt, more: left.length > 0 };
       }),
 
-    /** If a batch is the last one of building everything anew: the load from which on rows count then. */
-    floorAfter: (lease: Lease, { loadId }: Batch): Promise<number | undefined> =>
+    /**
+     * If a batch is the last one of building everything anew: the load from which on rows count then.
+     *
+     * @param batch undefined: there was nothing to load
+     */
+    floorAfter: (lease: Lease, batch: Batch | undefined): Promise<number | undefined> =>
       held(lease, async (tx) => {
         const { project, sink } = lease;
-        const { rows } = await sql<{ rebuild_load: number }>`select rebuild_load from warehouse_sinks s where project = ${project} and sink = ${sink} and rebuild_until is not null
-          and not exists (select from warehouse_changes c where c.project = s.project and c.sink = s.sink and c.id <= s.rebuild_until and c.load_id is distinct from ${loadId})`.execute(tx);
+        const others = batch ? sql`and c.load_id is distinct from ${batch.loadId}` : sql``;
+        // One that was told of nothing meanwhile has an empty queue, too, and is to begin again.
+        const { rows } = await sql<{ rebuild_load: number }>`select rebuild_load from warehouse_sinks s where project = ${project} and sink = ${sink} and rebuild_until is not null and missed_since is null
+          and not exists (select from warehouse_changes c where c.project = s.project and c.sink = s.sink and c.id <= s.rebuild_until ${others})`.execute(tx);
         return rows[0] && Number(rows[0].rebuild_load);
       }),
+
+    /** Ends building anew where there was nothing to load. @returns whether it has ended */
+    endRebuild: (lease: Lease): Promise<boolean> => held(lease, (tx) => endRebuild(tx, lease)),
 
     /** From which load on rows count. */
     async floorOf(project: string, sink: WarehouseSink): Promise<number> {
@@ -208,9 +227,9 @@ export const createWarehouseBooks = (db: Database) => {
       });
     },
 
-    /** Sinks beside those given that rows were loaded to once: what goes now stays there until they are connected again. */
+    /** Sinks beside those given that a load was begun to once, if not ended: what goes now may stay there until they are connected again. */
     async outOfReach(project: string, reached: readonly WarehouseSink[]): Promise<WarehouseSink[]> {
-      const rows = await db.selectFrom('warehouse_sinks').select('sink').where('project', '=', project).where('rows', '>', 0).orderBy('sink').execute();
+      const rows = await db.selectFrom('warehouse_sinks').select('sink').where('project', '=', project).where('sink', '<>', 'files').where('last_load', '>', 0).orderBy('sink').execute();
       return rows.map(({ sink }) => sink).filter((sink) => !reached.includes(sink));
     },
 

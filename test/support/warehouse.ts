@@ -8,6 +8,7 @@ import { createFolderStore } from '../../src/adapters/objects/folder.ts';
 import type { ObjectStore } from '../../src/adapters/objects/object-store.ts';
 import { createDuckDbEngine } from '../../src/adapters/warehouse/duckdb-engine.ts';
 import type { QueryEngine, QueryValue } from '../../src/adapters/warehouse/engine.ts';
+import type { TableLoader } from '../../src/adapters/warehouse/table-loader.ts';
 import { createCalls } from '../../src/db/calls.ts';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
 import { createProjects } from '../../src/db/projects.ts';
@@ -16,7 +17,7 @@ import { createWarehouseBooks } from '../../src/db/warehouse.ts';
 import { createWarehouseFiles } from '../../src/db/warehouse-files.ts';
 import type { Analysis } from '../../src/domain/analysis.ts';
 import type { CallDetails } from '../../src/domain/call.ts';
-import type { WarehouseActivities } from '../../src/domain/warehouse.ts';
+import type { WarehouseActivities, WarehouseSink } from '../../src/domain/warehouse.ts';
 import type { WarehouseTable } from '../../src/domain/warehouse-tables.ts';
 import { interruptible } from './interrupted-store.ts';
 
@@ -40,20 +41,22 @@ export const analysis = (issues: string[], verdicts: Record<string, 'yes' | 'no'
 
 /** What rows are written to and read from. */
 interface Where {
-  objects: ObjectStore;
-  engine: QueryEngine;
-  register: Parameters<typeof createWarehouseActivities>[0]['register'];
+  objects?: ObjectStore;
+  engine?: QueryEngine;
+  register?: Parameters<typeof createWarehouseActivities>[0]['register'];
+  snowflake?: TableLoader;
 }
 
 /** A database, a store of files (a folder if none is given), and what loads the one into the other. */
-export const openWarehouse = async (url: string, where?: Where) => {
+export const openWarehouse = async (url: string, where: Where = {}) => {
   const db = await openDatabase(url);
   await migrate(db);
   const folder = await mkdtemp(join(tmpdir(), 'aftercall-warehouse-test-'));
-  const { engine, register } = where ?? { engine: createDuckDbEngine(folder), register: async () => {} };
-  const objects = interruptible(where?.objects ?? createFolderStore(folder));
+  const { engine = createDuckDbEngine(folder), register = async () => {} } = where;
+  const objects = interruptible(where.objects ?? createFolderStore(folder));
   const books = createWarehouseBooks(db);
-  const activities = createWarehouseActivities({ books, files: createWarehouseFiles(db), objects, projects: createProjects(db), leaseMs: 90_000, register });
+  const activitiesWith = (snowflake: TableLoader | undefined) => createWarehouseActivities({ books, files: createWarehouseFiles(db), objects, projects: createProjects(db), leaseMs: 90_000, register, snowflake });
+  let activities = activitiesWith(where.snowflake);
   const environment = new MockActivityEnvironment(undefined, { logger: new DefaultLogger('ERROR') });
   const run = <T>(work: (of: WarehouseActivities) => Promise<T>): Promise<T> => environment.run<[], T, () => Promise<T>>(() => work(activities));
   return {
@@ -62,9 +65,13 @@ export const openWarehouse = async (url: string, where?: Where) => {
     objects,
     folder,
     run,
+    /** Goes on as after the settings of Snowflake were changed. */
+    connect: (snowflake: TableLoader | undefined): void => {
+      activities = activitiesWith(snowflake);
+    },
     /** Until nothing is left. @returns in how many batches */
-    load: async (project = 'default'): Promise<number> => {
-      for (let batches = 1; ; batches += 1) if (!(await run((of) => of.loadBatch({ project, sink: 'files' }))).more) return batches;
+    load: async (project = 'default', sink: WarehouseSink = 'files'): Promise<number> => {
+      for (let batches = 1; ; batches += 1) if (!(await run((of) => of.loadBatch({ project, sink }))).more) return batches;
     },
     compact: async (project = 'default'): Promise<void> => {
       while ((await run((of) => of.compactSome({ project }))).more);
