@@ -15,6 +15,7 @@ import type { LoadedBatch, WarehouseActivities, WarehouseSink } from '../domain/
 import { fileRows, rowLines, type UnitRows } from '../domain/warehouse-rows.ts';
 import { tablePrefix, WAREHOUSE_TABLES, type WarehouseTable } from '../domain/warehouse-tables.ts';
 import { signal } from './context.ts';
+import { strayFiles } from './warehouse-strays.ts';
 
 interface Dependencies {
   books: WarehouseBooks;
@@ -32,6 +33,8 @@ interface Dependencies {
 const LOOK_AGAIN_MS = 5_000;
 const WRITES_AT_ONCE = 4;
 const PARTITIONS_AT_ONCE = 10;
+/** Of all tables, the days of a lifetime. */
+const MOST_PARTITIONS = 1_000_000;
 const SWEPT_AT_ONCE = 500;
 const JSON_LINES = 'application/x-ndjson';
 
@@ -92,25 +95,32 @@ export const createWarehouseActivities = ({ books, files, objects, projects, sno
    *
    * The new file is there before the old ones stop counting, and they stay until no query can be reading them. Whoever
    * sees both counts nothing twice: of each unit the newest load counts, each row once.
+   *
+   * Files from before everything was built anew are not read, as nothing in them counts: they may be gone.
    */
   const compact = async (partition: PartitionKey, floor: number, stop: AbortSignal): Promise<void> => {
     const { project, table, dt } = partition;
     const { files: own, others } = await files.ofPartition(partition);
     if (own.length === 0) return;
+    const replaced = own.map(({ key }) => key);
+    const counting = own.filter(({ loadId }) => loadId >= floor);
+    if (counting.length === 0) {
+      await files.replace(project, { by: undefined, files: replaced });
+      return;
+    }
     const folder = await mkdtemp(join(tmpdir(), 'aftercall-warehouse-'));
     try {
       const paths: Record<'json' | 'parquet', string[]> = { json: [], parquet: [] };
-      for (const [index, file] of own.entries()) paths[file.form].push(await fetchTo(folder, file, index, stop));
+      for (const [index, file] of counting.entries()) paths[file.form].push(await fetchTo(folder, file, index, stop));
       const to = join(folder, 'together.parquet');
       const now = Date.now();
       // Beside files that are still to go, every tombstone stays: one of them may hold what it is for.
       const { rows, tombstones } = await putTogether({ table, ...paths, to, floor, tombstonesFrom: others ? 0 : now - TOMBSTONE_MS });
-      const replaced = own.map(({ key }) => key);
       if (rows === 0) {
         await files.replace(project, { by: undefined, files: replaced });
         return;
       }
-      const loadId = own.at(-1)!.loadId;
+      const loadId = counting.at(-1)!.loadId;
       const key = `${tablePrefix(project, 'parquet', table)}dt=${dt}/${loadId}-${now}.parquet`;
       const { size } = await stat(to);
       await register(project, table, stop);
@@ -122,6 +132,25 @@ export const createWarehouseActivities = ({ books, files, objects, projects, sno
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
+  };
+
+  /**
+   * Puts partitions together, one after the other. One that cannot be put together as it is keeps none of the others
+   * from it; where trying again may help, none is tried any further.
+   *
+   * @returns what went wrong first, if anything did
+   */
+  const compactEach = async (partitions: readonly PartitionKey[], floor: number, stop: AbortSignal): Promise<{ error: unknown } | undefined> => {
+    let failure: { error: unknown } | undefined;
+    for (const partition of partitions) {
+      try {
+        await compact(partition, floor, stop);
+      } catch (error) {
+        if (stop.aborted || (isAftercallError(error) && error.retryable)) throw error;
+        failure ??= { error };
+      }
+    }
+    return failure;
   };
 
   /** Keeps for people what went wrong last. */
@@ -166,8 +195,14 @@ export const createWarehouseActivities = ({ books, files, objects, projects, sno
         'files',
         alone(project, 'files', async (_lease, stop) => {
           const floor = await books.floorOf(project, 'files');
-          const partitions = await files.toCompact(project, { floor, limit: PARTITIONS_AT_ONCE + 1, nowMs: Date.now(), deletedOnly });
-          for (const partition of partitions.slice(0, PARTITIONS_AT_ONCE)) await compact(partition, floor, stop);
+          const find = (limit: number): Promise<PartitionKey[]> => files.toCompact(project, { floor, limit, nowMs: Date.now(), deletedOnly });
+          const partitions = await find(PARTITIONS_AT_ONCE + 1);
+          const failure = await compactEach(partitions.slice(0, PARTITIONS_AT_ONCE), floor, stop);
+          // The next attempt would meet the same ones first. So the others are put together now, however many there are.
+          if (failure) {
+            await compactEach(await find(MOST_PARTITIONS), floor, stop);
+            throw failure.error;
+          }
           const more = partitions.length > PARTITIONS_AT_ONCE;
           if (!more && !deletedOnly) await books.compacted(project);
           return { partitions: Math.min(partitions.length, PARTITIONS_AT_ONCE), more };
@@ -179,17 +214,23 @@ export const createWarehouseActivities = ({ books, files, objects, projects, sno
         project,
         'files',
         alone(project, 'files', async (_lease, stop) => {
-          let swept = 0;
-          for (;;) {
-            const keys = await files.toSweep(project, { olderThanMs, limit: SWEPT_AT_ONCE });
+          const remove = async (keys: readonly string[]): Promise<number> => {
             for (const key of keys) {
               stop.throwIfAborted();
               await objects.delete(key, { signal: stop });
             }
             await files.forget(project, keys);
-            swept += keys.length;
-            if (keys.length < SWEPT_AT_ONCE) return swept;
+            return keys.length;
+          };
+          let swept = 0;
+          for (let more = true; more; ) {
+            const removed = await remove(await files.toSweep(project, { olderThanMs, limit: SWEPT_AT_ONCE }));
+            swept += removed;
+            more = removed === SWEPT_AT_ONCE;
           }
+          const floor = await books.floorOf(project, 'files');
+          for await (const strays of strayFiles({ project, floor, nowMs: Date.now(), objects, files, signal: stop })) swept += await remove(strays);
+          return swept;
         }),
       ),
   };

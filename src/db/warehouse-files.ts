@@ -87,6 +87,13 @@ export const createWarehouseFiles = (db: Database) => ({
     return rows.map(({ key }) => key);
   },
 
+  /** Those of the keys that are written down. */
+  async known(project: string, keys: readonly string[]): Promise<Set<string>> {
+    if (keys.length === 0) return new Set();
+    const { rows } = await sql<{ key: string }>`select key from warehouse_files where project = ${project} and key = any(${sql.val([...keys])}::text[])`.execute(db);
+    return new Set(rows.map(({ key }) => key));
+  },
+
   /**
    * Forgets files that are removed.
    *

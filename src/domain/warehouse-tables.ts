@@ -174,7 +174,8 @@ export const fileColumns = (table: WarehouseTable): readonly Column[] => [...ROW
 export const columnsOf = (table: WarehouseTable): readonly Column[] => [...fileColumns(table), PARTITION_COLUMN];
 
 /** The two forms in which rows lie: as they were loaded, and put together by the day. */
-export type WarehouseForm = 'json' | 'parquet';
+export const WAREHOUSE_FORMS = ['json', 'parquet'] as const;
+export type WarehouseForm = (typeof WAREHOUSE_FORMS)[number];
 
 /** Where a project's rows lie, by form and table: a folder for each day, `dt=YYYY-MM-DD/`, and nothing else under it. */
 export const tablePrefix = (project: string, form: WarehouseForm, table: WarehouseTable): string => `${projectPrefix(project)}${form === 'json' ? 'warehouse' : 'warehouse-daily'}/${table}/`;

@@ -49,6 +49,23 @@ describe.each(['folder', 'S3'] as const)('objects in %s', (kind) => {
     expect([await store.getText('a/b.txt'), await store.head('a/b.txt'), await store.open('a/b.txt')]).toEqual([undefined, undefined, undefined]);
   });
 
+  it('lists all that lies below a prefix, page by page, and nothing else', async () => {
+    const store = open();
+    const keysBelow = async (prefix: string): Promise<{ keys: string[]; pages: number }> => {
+      const pages: string[][] = [];
+      for await (const page of store.list(prefix)) pages.push(page);
+      return { keys: pages.flat().toSorted(), pages: pages.length };
+    };
+    expect(await keysBelow('listed/')).toEqual({ keys: [], pages: 0 });
+    const keys = Array.from({ length: 1_003 }, (_, at) => `listed/dt=2026-11-${at % 30}/${at}.json`).toSorted();
+    for (let from = 0; from < keys.length; from += 50) await Promise.all(keys.slice(from, from + 50).map((key) => store.put(key, 'x', text)));
+    await Promise.all(['listed-too/1.json', 'listed.json'].map((key) => store.put(key, 'x', text)));
+    expect(await keysBelow('listed/')).toEqual({ keys, pages: 2 });
+    expect(await keysBelow('listed/dt=2026-11-7/')).toMatchObject({ keys: keys.filter((key) => key.startsWith('listed/dt=2026-11-7/')) });
+    const aborted = store.list('listed/', { signal: AbortSignal.abort(new Error('stopped')) });
+    await expect(aborted[Symbol.asyncIterator]().next()).rejects.toThrow('stopped');
+  });
+
   it('writes a marker for one of many who try at once', async () => {
     const store = open();
     const written = await Promise.all(Array.from({ length: 8 }, (_, at) => store.putIfAbsent('SFDC/one.txt', String(at), text)));

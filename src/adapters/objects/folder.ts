@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { type FileHandle, link, mkdir, open, readdir, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises';
-import { dirname, join, resolve, sep } from 'node:path';
+import { type FileHandle, link, mkdir, open, opendir, readdir, readFile, rename, stat, unlink, writeFile } from 'node:fs/promises';
+import { dirname, join, relative, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { AftercallError, messageOf } from '../../domain/errors.ts';
 import type { ByteRange, ObjectInfo, ObjectStore, OpenObject, PutOptions, ReadOptions, Upload } from './object-store.ts';
@@ -10,6 +10,8 @@ import type { ByteRange, ObjectInfo, ObjectStore, OpenObject, PutOptions, ReadOp
 const UPLOADS = '.uploads';
 /** A whole object is written in moments: what is this old belongs to a process that was killed. */
 const LEFT_BEHIND_MS = 60 * 60_000;
+
+const LISTED_AT_ONCE = 1_000;
 
 const CONTENT_TYPES: Record<string, string> = {
   json: 'application/json',
@@ -109,6 +111,26 @@ export const createFolderStore = (folder: string): ObjectStore => {
       await unlink(pathOf(key)).catch((error: unknown) => {
         if (codeOf(error) !== 'ENOENT') throw explain('deleting', key, error);
       });
+    },
+
+    async *list(prefix, { signal } = {}) {
+      // The name at its end is empty, which no key may have.
+      const path = pathOf(prefix.replace(/\/$/, ''));
+      let keys: string[] = [];
+      try {
+        for await (const entry of await opendir(path, { recursive: true })) {
+          signal?.throwIfAborted();
+          if (!entry.isFile()) continue;
+          keys.push(relative(root, join(entry.parentPath, entry.name)).replaceAll(sep, '/'));
+          if (keys.length < LISTED_AT_ONCE) continue;
+          yield keys;
+          keys = [];
+        }
+      } catch (error) {
+        // Folders come with their first file.
+        if (codeOf(error) !== 'ENOENT') throw explain('listing', prefix, error);
+      }
+      if (keys.length > 0) yield keys;
     },
 
     async openUpload(key, { signal }: PutOptions): Promise<Upload> {

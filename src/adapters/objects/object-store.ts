@@ -25,6 +25,13 @@ export interface ObjectStore {
   delete(key: string, options?: ReadOptions): Promise<void>;
 
   /**
+   * The keys of all objects below a prefix, some at a time, in no order that matters.
+   *
+   * @param prefix ends in `/`
+   */
+  list(prefix: string, options?: ReadOptions): AsyncIterable<string[]>;
+
+  /**
    * Starts an upload of unknown length, or takes up one that an earlier process left unfinished under
    * this key: then `offset` says how many bytes are stored already.
    */

@@ -8,6 +8,7 @@ import {
   GetObjectCommand,
   HeadObjectCommand,
   ListMultipartUploadsCommand,
+  ListObjectsV2Command,
   ListPartsCommand,
   PutObjectCommand,
   S3Client,
@@ -85,6 +86,16 @@ export const createS3Store = ({ bucket, region, endpoint }: { bucket: string; re
 
     async delete(key, { signal } = {}) {
       await explained('Deleting', key, signal, () => client.send(new DeleteObjectCommand(at(key)), abort(signal)));
+    },
+
+    async *list(prefix, { signal } = {}) {
+      for (let token: string | undefined, more = true; more; ) {
+        const page = await explained('Listing', prefix, signal, () => client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token }), abort(signal)));
+        const keys = (page.Contents ?? []).flatMap(({ Key }) => Key ?? []);
+        if (keys.length > 0) yield keys;
+        token = page.NextContinuationToken;
+        more = page.IsTruncated === true && token !== undefined;
+      }
     },
 
     openUpload: (key, options) => explained('Writing', key, options.signal, () => openUpload({ client, bucket, key, ...options })),
