@@ -1,5 +1,5 @@
 import { mkdir } from 'node:fs/promises';
-import { Kysely, PGliteDialect, PostgresDialect } from 'kysely';
+import { Kysely, PGliteDialect, PostgresDialect, type Transaction } from 'kysely';
 import { Migrator } from 'kysely/migration';
 import pg from 'pg';
 import { AftercallError, messageOf } from '../domain/errors.ts';
@@ -53,6 +53,23 @@ export const storable = (text: string): string => text.toWellFormed().replaceAll
 
 /** JSON that PostgreSQL takes, whatever an upstream has put into its texts. */
 export const json = (value: object): string => JSON.stringify(value, (_key, member: unknown) => (typeof member === 'string' ? storable(member) : member));
+
+const DEADLOCK = '40P01';
+const MOST_TRIES = 5;
+
+/**
+ * A transaction that is done again when PostgreSQL has broken it off, because it and another waited for each other: for
+ * whoever takes many rows in an order of its own. What it does besides must bear repeating.
+ */
+export const transact = async <T>(db: Database, work: (tx: Transaction<Schema>) => Promise<T>): Promise<T> => {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await db.transaction().execute(work);
+    } catch (error) {
+      if ((error as { code?: string }).code !== DEADLOCK || tries === MOST_TRIES) throw error;
+    }
+  }
+};
 
 /** Class 08 (connection), out of connections, shut down or starting, and what Node says of a socket. */
 const DOWN_CODE = /^(08...|53300|57P0[1-3]|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENOTFOUND|EAI_AGAIN)$/;

@@ -3,7 +3,7 @@ import { type Selectable, sql } from 'kysely';
 import { AftercallError } from '../domain/errors.ts';
 import { ON_A_LINE, type VoiceCallRequest, type VoiceOutcome, type VoicePriority, type VoiceState } from '../domain/voice.ts';
 import type { BatchCounts, BatchState } from '../domain/voice-batches.ts';
-import { type Database, json, storable } from './database.ts';
+import { type Database, json, storable, transact } from './database.ts';
 import { callHash } from './erasures.ts';
 import type { VoiceBatchesTable } from './schema.ts';
 import { cancelLeftovers } from './voice-lines.ts';
@@ -201,7 +201,7 @@ export const createVoiceBatches = (db: Database) => {
     /** None of its calls is dialled any more that is not on a line by now. Pausing again changes nothing. */
     async pause(project: string, id: string, by: string): Promise<VoiceBatchRow> {
       await settle(project);
-      const paused = await db.transaction().execute(async (tx) => {
+      const paused = await transact(db, async (tx) => {
         const batch = await tx
           .updateTable('voice_batches')
           .set({ state: 'paused', paused_at: sql`coalesce(paused_at, now())`, paused_by: sql`coalesce(paused_by, ${storable(by)})`, updated_at: sql`now()` })
@@ -220,7 +220,7 @@ export const createVoiceBatches = (db: Database) => {
     /** Resuming again changes nothing. */
     async resume(project: string, id: string): Promise<VoiceBatchRow> {
       await settle(project);
-      const resumed = await db.transaction().execute(async (tx) => {
+      const resumed = await transact(db, async (tx) => {
         const batch = await tx
           .updateTable('voice_batches')
           .set({ state: 'running', paused_at: null, paused_by: null, updated_at: sql`now()` })
@@ -237,7 +237,7 @@ export const createVoiceBatches = (db: Database) => {
 
     /** Takes back what is queued. Cancelling again changes nothing. @returns how many were taken back, and how many are on a line */
     async cancel(project: string, id: string, { by, reason }: { by: string; reason: string | null }): Promise<{ batch: VoiceBatchRow; cancelled: number; onALine: number }> {
-      const done = await db.transaction().execute(async (tx) => {
+      const done = await transact(db, async (tx) => {
         const batch = await tx
           .updateTable('voice_batches')
           .set({ state: 'cancelled', cancelled_at: sql`coalesce(cancelled_at, now())`, cancelled_by: sql`coalesce(cancelled_by, ${storable(by)})`, reason: sql`coalesce(reason, ${reason === null ? null : storable(reason)})`, updated_at: sql`now()` })
@@ -260,7 +260,7 @@ export const createVoiceBatches = (db: Database) => {
     /** A new priority holds for all that is queued, also for rows that had their own. */
     async change(project: string, id: string, { name, priority }: { name?: string | undefined; priority?: VoicePriority | undefined }): Promise<VoiceBatchRow> {
       await settle(project);
-      const changed = await db.transaction().execute(async (tx) => {
+      const changed = await transact(db, async (tx) => {
         const batch = await tx
           .updateTable('voice_batches')
           .set({ ...(name === undefined ? {} : { name: storable(name) }), ...(priority === undefined ? {} : { priority }), updated_at: sql`now()` })

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { sql } from 'kysely';
 import { type Database, migrate, openDatabase } from '../../src/db/database.ts';
+import { asOwner } from '../../src/db/scope.ts';
 import { append } from '../../src/db/tracking.ts';
 import { createVoiceBatches } from '../../src/db/voice-batches.ts';
 import { createVoiceCalls } from '../../src/db/voice-calls.ts';
@@ -8,6 +9,7 @@ import { createVoiceLines, type TakeLines } from '../../src/db/voice-lines.ts';
 import type { CallingRules } from '../../src/domain/daily-limit.ts';
 import type { VoiceCallRequest } from '../../src/domain/voice.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
+import { until } from '../support/until.ts';
 
 let postgres: TestPostgres;
 let db: Database;
@@ -177,6 +179,21 @@ describe('calls that have to wait', () => {
     await enqueue('just now', { notBeforeMs: 0, notAfterMs: Date.now() });
     await db.updateTable('voice_calls').set({ lined_up_at: new Date(), line_account: 'account' }).where('id', '=', 'just now').execute();
     expect((await calls.beginDial({ project: 'a', voiceCallId: 'just now' })).verdict).toBe('passed');
+  });
+
+  it('do not keep people from pausing a batch whose calls are being lined up in another order', async () => {
+    await batchOf('crossed', 2);
+    const ids = (await db.selectFrom('voice_calls').select('id').where('batch_id', '=', 'crossed').orderBy('row').execute()).map(({ id }) => id);
+    const held = (which: string) => asOwner(() => sql<{ waits: number }>`select count(*)::int as waits from pg_stat_activity where wait_event_type = 'Lock' and query like ${`%${which}%`} and datname = current_database()`.execute(db)).then(({ rows }) => rows[0]!.waits > 0);
+    const lining = await other.startTransaction().execute();
+    const lock = (id: string) => lining.selectFrom('voice_calls').select('id').where('id', '=', id).forUpdate().execute();
+    await lock(ids[1]!);
+    const pausing = batches.pause('a', 'crossed', 'ann');
+    await until('it waits for the second', () => held('set held = true'));
+    await lock(ids[0]!);
+    await lining.commit().execute();
+    expect((await pausing).state).toBe('paused');
+    expect(await Promise.all(ids.map(async (id) => (await stateOf(id)).held))).toEqual([true, true]);
   });
 
   it('do not include a number that the provider refused to call', async () => {
