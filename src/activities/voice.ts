@@ -2,7 +2,7 @@ import type { AdaptersOf } from '../adapters/connectors/of-project.ts';
 import type { VoiceProvider } from '../adapters/voice/voice-provider.ts';
 import type { VoiceCallRow, VoiceCalls } from '../db/voice-calls.ts';
 import { AftercallError, type ErrorCode, isAftercallError, messageOf } from '../domain/errors.ts';
-import type { ObservedBy, ProviderCall, VoiceCallKey } from '../domain/voice.ts';
+import { type ObservedBy, type ProviderCall, VOICE_ENDS, type VoiceCallKey, type VoiceState } from '../domain/voice.ts';
 import type { Pace } from '../domain/messages.ts';
 import { isOver } from '../domain/voice-observations.ts';
 import type { HandOverActivities, VoiceActivities, VoiceResolution, VoiceStanding } from '../domain/voice-work.ts';
@@ -27,6 +27,9 @@ const ACCOUNT_WAIT_MS = 5 * 60_000;
 const MOST_WAIT_MS = 15 * 60_000;
 /** Clocks differ, and the provider may have its own idea of when a call began. */
 const CLOCK_SLACK_MS = 10 * 60_000;
+
+/** In these nobody is on the line any more. */
+const IS_OVER: readonly VoiceState[] = ['ended', ...VOICE_ENDS];
 
 /** After which clear refusals the same call may be taken later, and how long is waited before. All others are for good. */
 const WAIT_MS: Partial<Record<ErrorCode, number>> = {
@@ -132,9 +135,19 @@ export const createVoiceActivities = ({ voiceCalls, handOver, adaptersOf, pace, 
     },
 
     async stopVoiceCall(key) {
-      const { providerCallId } = await voiceCalls.get(key.project, key.voiceCallId);
+      const { providerCallId, state } = await voiceCalls.get(key.project, key.voiceCallId);
+      // Between two tries it may have ended.
+      if (IS_OVER.includes(state)) return;
       if (providerCallId === null) throw new AftercallError('CONFLICT', 'The call cannot be stopped: it is not known under which ID the provider has it.', { advice: 'Try again once it is dialled.', outcome: 'refused' });
-      await (await providerOf(key.project)).stopCall(providerCallId, signal());
+      const provider = await providerOf(key.project);
+      try {
+        await provider.stopCall(providerCallId, signal());
+      } catch (error) {
+        // What became of it may be known nowhere but there: where nobody tells, this is all that ends the tries.
+        const found = await provider.getCall(providerCallId, signal()).catch(() => undefined);
+        if (found && found.status !== 'registered' && found.status !== 'ongoing') return;
+        throw error;
+      }
     },
 
     async resolveVoiceCall({ project, voiceCallId, resolution }) {

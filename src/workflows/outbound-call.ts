@@ -34,7 +34,7 @@ const STOPPED = 'It was stopped while it was dialled, and the provider had not t
 export async function outboundCall(input: OutboundCallInput): Promise<VoiceState> {
   const { project, voiceCallId, pace, voicePace, resume } = input;
   const key = { project, voiceCallId };
-  const { dialVoiceCall, lookUpVoiceCall, readVoiceCall, parkVoiceCall, stopVoiceCall, takeBackVoiceCall, resolveVoiceCall, handOverVoiceCall, noteVoiceCall, freeLine } = voiceActivities(pace);
+  const { dialVoiceCall, lookUpVoiceCall, readVoiceCall, parkVoiceCall, stopVoiceCall, stopVoiceCallPatiently, takeBackVoiceCall, resolveVoiceCall, handOverVoiceCall, noteVoiceCall, freeLine } = voiceActivities(pace);
 
   let standing: VoiceStanding = { state: 'queued', found: false, connected: false, handedOver: false };
   /** Somebody has written something down. */
@@ -137,10 +137,10 @@ export async function outboundCall(input: OutboundCallInput): Promise<VoiceState
     }
   };
 
-  /** Whoever wanted it has their answer: that it was noted. */
+  /** Whoever wanted it has their answer, that it was noted: it is tried for as long as somebody talks. */
   const stop = async (): Promise<void> => {
     try {
-      await stopVoiceCall(key);
+      await stopVoiceCallPatiently(key);
     } catch (error) {
       await noteVoiceCall({ ...key, note: `It was to be stopped, and was not: ${failureOf(error)}` });
     }

@@ -171,7 +171,10 @@ export const voiceLinesActivities = (pace: Pace): VoiceLinesActivities =>
     summary: 'put calls onto lines',
   });
 
-export const voiceActivities = (pace: Pace): VoiceActivities & HandOverActivities => {
+/** Between two tries to hang up. */
+const LONGEST_STOP_PAUSE_MS = 15_000;
+
+export const voiceActivities = (pace: Pace): VoiceActivities & HandOverActivities & { stopVoiceCallPatiently: VoiceActivities['stopVoiceCall'] } => {
   const taskQueue = queueName('voice');
   const retry = { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: pace.maxRetryMs, maximumAttempts: pace.attempts };
   const bookkeeping = { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '1m' } as const;
@@ -188,6 +191,15 @@ export const voiceActivities = (pace: Pace): VoiceActivities & HandOverActivitie
   const { lookUpVoiceCall } = proxyActivities<VoiceActivities>({ taskQueue, startToCloseTimeout: '5m', scheduleToCloseTimeout: '1h', heartbeatTimeout: pace.heartbeatTimeoutMs, retry, summary: 'ask the provider' });
   // Whoever asked waits for the answer.
   const { stopVoiceCall, resolveVoiceCall } = proxyActivities<VoiceActivities>({ taskQueue, startToCloseTimeout: '20s', scheduleToCloseTimeout: '25s', retry: { ...retry, maximumAttempts: 3 } });
+  // Nobody waits for this answer, and somebody talks until it is done.
+  const { stopVoiceCall: stopVoiceCallPatiently } = proxyActivities<VoiceActivities>({
+    taskQueue,
+    startToCloseTimeout: '2m',
+    scheduleToCloseTimeout: '30m',
+    heartbeatTimeout: pace.heartbeatTimeoutMs,
+    retry: { initialInterval: pace.firstRetryMs, backoffCoefficient: 2, maximumInterval: Math.max(pace.firstRetryMs, LONGEST_STOP_PAUSE_MS) },
+    summary: 'hang up',
+  });
   const { readVoiceCall, parkVoiceCall, takeBackVoiceCall, noteVoiceCall, freeLine } = proxyActivities<VoiceActivities>({ taskQueue, startToCloseTimeout: '30s', retry: bookkeeping });
   const { handOverVoiceCall } = proxyActivities<HandOverActivities>({
     taskQueue,
@@ -198,7 +210,7 @@ export const voiceActivities = (pace: Pace): VoiceActivities & HandOverActivitie
     retry: { ...bookkeeping, maximumInterval: '10m' },
     summary: 'hand over to the processing of calls',
   });
-  return { dialVoiceCall, lookUpVoiceCall, stopVoiceCall, resolveVoiceCall, readVoiceCall, parkVoiceCall, takeBackVoiceCall, noteVoiceCall, freeLine, handOverVoiceCall };
+  return { dialVoiceCall, lookUpVoiceCall, stopVoiceCall, stopVoiceCallPatiently, resolveVoiceCall, readVoiceCall, parkVoiceCall, takeBackVoiceCall, noteVoiceCall, freeLine, handOverVoiceCall };
 };
 
 /** @param patient what an erasure waits for is tried until it is done */

@@ -304,6 +304,25 @@ describe('taking it back', () => {
     expect([ended.reason, ended.dials, await placedTo(to)]).toEqual([expect.stringContaining('stopped'), 1, []]);
   });
 
+  it.each(['hangs up', 'is over'])('stops a call that was taken while it was being dialled, however often Retell refuses to, until it %s', async (end) => {
+    const to = aNumber('95');
+    const forLong = end === 'is over';
+    await addFaults(retell, { route: 'POST /v2/create-phone-call', delayMs: 3_000, effect: { kind: 'delay' } });
+    await addFaults(retell, { route: 'POST /v2/stop-call/*', times: forLong ? 1_000 : 6, effect: { kind: 'respond', status: 429, headers: { 'retry-after': '1' }, body: {} } });
+    const url = await place({ to });
+    await until(url, 'dialling');
+    expect(await ask('POST', `${url}/stop`, {})).toMatchObject({ status: 200, body: { stopped: false } });
+    const placed = await wait('it is placed', async () => (await placedTo(to))[0]);
+    const stops = () => requestsTo(new RegExp(`^POST /v2/stop-call/${placed}$`));
+    // More often than a stop is tried that somebody waits for.
+    await wait('it was tried often', async () => (await stops()) >= 5);
+    if (forLong) await retell.control(`calls/${placed}/end`, { reason: 'user_hangup' });
+    const ended = await until(url, 'completed');
+    expect([ended.provider!.disconnectionReason, ended.reason]).toEqual([forLong ? 'user_hangup' : 'manual_stopped', null]);
+    await wait('it is handed over', async () => (await read(url)).callId !== null);
+    if (!forLong) expect(await stops()).toBe(7);
+  });
+
   it('stops during the call', async () => {
     const to = aNumber('95');
     const url = await place({ to });
