@@ -7,6 +7,7 @@ import { VOICE_OUTCOMES, VOICE_PRIORITIES, VOICE_STATES, type VoicePriority } fr
 import { BATCH_STATES, type BatchCounts, forecastEnd, progressOf } from '../domain/voice-batches.ts';
 import { Paging } from './shapes.ts';
 import { REPEATS } from './uploads/dial-list.ts';
+import { AgentId } from './voice-calls.schema.ts';
 
 const time = z.iso.datetime();
 const count = z.number().int();
@@ -22,7 +23,7 @@ export const BatchQuery = z.strictObject({
   name: name.optional(),
   /** For rows that do not say their own. */
   from: z.string().regex(/^\+[1-9]\d{6,14}$/, 'must be a number in international notation, such as +15550100123').optional(),
-  agent: z.string().regex(/^[\x21-\x7e]{1,200}$/, 'must be the ID of an agent').optional(),
+  agent: AgentId.optional(),
   priority: priorityIn.default(3),
   timeZone: z.string().max(60).refine(isTimeZone, 'must be the name of a time zone, as in Asia/Singapore').optional(),
   /** What becomes of rows with a number that an earlier row has. */

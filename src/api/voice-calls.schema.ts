@@ -5,31 +5,39 @@ import { DEFAULT_PRIORITY, VOICE_OUTCOMES, VOICE_PRIORITIES, VOICE_STATES } from
 import { E164 } from './settings.schema.ts';
 import { Paging } from './shapes.ts';
 
-/** Variables and metadata go into prompts, webhooks and lists of two systems: they are names and short texts, not documents. */
-const MOST_ENTRIES = 50;
-const LONGEST_VARIABLE = 2_000;
-const LONGEST_METADATA = 500;
-const MOST_BYTES = 16_384;
+/** Of variables and of metadata, whichever way a call is asked for: they go into prompts, webhooks and lists of two systems, and are names and short texts, not documents. */
+export const MOST_ENTRIES = 50;
+export const LONGEST_VARIABLE = 2_000;
+export const LONGEST_METADATA = 500;
+export const MOST_BYTES = 16_384;
+export const ENTRY_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
+export const RESERVED_NAME = /^aftercall_/i;
+const AGENT_ID = /^[A-Za-z0-9_-]{1,100}$/;
 const FAR_AHEAD_MS = 366 * 86_400_000;
-const RESERVED = /^aftercall_/i;
 
-const VariableName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, 'must be letters, digits and "_", at most 64, and must not begin with a digit');
-const isSmall = (entries: object): boolean => Object.keys(entries).length <= MOST_ENTRIES && Buffer.byteLength(JSON.stringify(entries)) <= MOST_BYTES;
+export const isAgentId = (text: string): boolean => AGENT_ID.test(text);
+/** Whether a time is near enough to be waited for. */
+export const isWithinAYear = (ms: number): boolean => ms < Date.now() + FAR_AHEAD_MS;
+export const bytesOf = (entries: object): number => Buffer.byteLength(JSON.stringify(entries));
+
+export const AgentId = z.string().regex(AGENT_ID, 'must be the ID of an agent');
+const VariableName = z.string().regex(ENTRY_NAME, 'must be letters, digits and "_", at most 64, and must not begin with a digit');
+const isSmall = (entries: object): boolean => Object.keys(entries).length <= MOST_ENTRIES && bytesOf(entries) <= MOST_BYTES;
 const TOO_LARGE = `must be at most ${MOST_ENTRIES} entries, and ${MOST_BYTES} bytes in JSON`;
 
 export const VoiceVariables = z.record(VariableName, z.string().max(LONGEST_VARIABLE)).refine(isSmall, TOO_LARGE);
 export const VoiceMetadata = z
   .record(VariableName, z.union([z.string().max(LONGEST_METADATA), z.number(), z.boolean()]))
   .refine(isSmall, TOO_LARGE)
-  .refine((metadata) => !Object.keys(metadata).some((name) => RESERVED.test(name)), 'must have no names that begin with aftercall_: those are ours');
+  .refine((metadata) => !Object.keys(metadata).some((name) => RESERVED_NAME.test(name)), 'must have no names that begin with aftercall_: those are ours');
 
-const withinAYear = z.iso.datetime({ offset: true }).refine((time) => Date.parse(time) < Date.now() + FAR_AHEAD_MS, 'must be within a year');
+const withinAYear = z.iso.datetime({ offset: true }).refine((time) => isWithinAYear(Date.parse(time)), 'must be within a year');
 
 export const PlaceVoiceCallBody = z
   .strictObject({
     from: E164,
     to: E164,
-    agent: z.string().regex(/^[A-Za-z0-9_-]{1,100}$/, 'must be the ID of an agent').optional(),
+    agent: AgentId.optional(),
     variables: VoiceVariables.default({}),
     metadata: VoiceMetadata.default({}),
     priority: z.literal(VOICE_PRIORITIES).default(DEFAULT_PRIORITY),

@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { csvLine } from '../../src/api/csv.ts';
 import { type DialList, type DialListDefaults, readDialList, type Repeats } from '../../src/api/uploads/dial-list.ts';
+import { PlaceVoiceCallBody } from '../../src/api/voice-calls.schema.ts';
 import { forecastEnd, progressOf } from '../../src/domain/voice-batches.ts';
 
 const defaults: DialListDefaults = { from: '+15550199', priority: 3, projectTimeZone: 'UTC' };
@@ -47,6 +48,9 @@ describe('a file of numbers to call', () => {
     ['letters for a number', '+1555HELLO,,,,,', 'to', /international/],
     ['a wrong caller', '+15550100,nobody,,,,', 'from', /international/],
     ['an agent with a space', '+15550100,,an agent,,,', 'agent', /no ID/],
+    ['an agent with a dot', '+15550100,,agent.a,,,', 'agent', /no ID/],
+    ['a number that would call itself', '+15550199,,,,,', 'to', /called from.*Name another caller/],
+    ['a time too far ahead', `+15550100,,,,,${new Date().getUTCFullYear() + 2}-01-01T10:00`, 'notBefore', /within a year/],
     ['a priority of none', '+15550100,,,6,,', 'priority', /1, which goes first, to 5/],
     ['a priority in words', '+15550100,,,high,,', 'priority', /whole number/],
     ['a zone of nowhere', '+15550100,,,,Asia/Atlantis,', 'timeZone', /no time zone/],
@@ -72,6 +76,32 @@ describe('a file of numbers to call', () => {
     expect((await read(`to,priority,note\nx,9,${'y'.repeat(2_001)}\n`, { size: 5_000 })).problems.map(({ field }) => field)).toEqual(['to', 'priority', 'note']);
   });
 
+  describe('holds a row to what a single call is held to', () => {
+    const many = (count: number, value: string): Record<string, string> => Object.fromEntries(Array.from({ length: count }, (_, index) => [`c${index}`, value]));
+    it.each<[what: string, fields: { variables?: Record<string, string>; metadata?: Record<string, string>; agent?: string; from?: string }, field: string | undefined, problem: string]>([
+      ['as many variables as there may be', { variables: many(50, 'x') }, undefined, ''],
+      ['a variable too many', { variables: many(51, 'x') }, 'variables', 'are 51; 50 are taken. Take columns out'],
+      ['as many metadata as there may be', { metadata: many(50, 'x') }, undefined, ''],
+      ['metadata too many', { metadata: many(51, 'x') }, 'metadata', 'are 51; 50 are taken. Take columns out'],
+      ['long variables', { variables: many(8, 'x'.repeat(2_000)) }, undefined, ''],
+      ['too much in all variables together', { variables: many(9, 'x'.repeat(1_900)) }, 'variables', 'bytes together, as JSON; 16384 are taken. Shorten'],
+      ['more bytes than letters', { variables: many(9, 'я'.repeat(950)) }, 'variables', 'bytes together'],
+      ['a variable too long', { variables: { note: 'x'.repeat(2_001) } }, 'note', 'has 2001 characters; 2000 are taken. Shorten'],
+      ['long metadata', { metadata: { note: 'x'.repeat(500) } }, undefined, ''],
+      ['metadata too long', { metadata: { note: 'x'.repeat(501) } }, 'metadata.note', 'has 501 characters; 500 are taken. Shorten'],
+      ['the longest ID of an agent', { agent: 'a'.repeat(100) }, undefined, ''],
+      ['an agent of too many letters', { agent: 'a'.repeat(101) }, 'agent', 'is no ID'],
+      ['a caller who is called', { from: '+15550100' }, 'to', 'called from'],
+    ])('%s', async (_what, { variables = {}, metadata = {}, agent = 'agent_a', from = '+15550199' }, field, problem) => {
+      const body = { to: '+15550100', from, agent, variables, metadata };
+      const cells: [name: string, value: string][] = [['to', body.to], ['from', from], ['agent', agent], ...Object.entries(variables), ...Object.entries(metadata).map(([name, value]): [string, string] => [`metadata.${name}`, value])];
+      const list = await read([csvLine(cells.map(([name]) => name)), csvLine(cells.map(([, value]) => value))].join(''), { size: 10_000 });
+      expect(list.problems).toEqual(field === undefined ? [] : [{ row: 1, line: 2, field, problem: expect.stringContaining(problem) }]);
+      expect(list.calls).toHaveLength(field === undefined ? 1 : 0);
+      expect(PlaceVoiceCallBody.safeParse(body).success).toBe(field === undefined);
+    });
+  });
+
   it('tells of the first hundred, and counts them all', async () => {
     const list = await read(`to\n${'nonsense\n'.repeat(250)}`, { size: 500 });
     expect([list.problems.length, list.problemCount, list.problems.at(-1)]).toEqual([100, 250, expect.objectContaining({ row: 100, line: 101 })]);
@@ -95,6 +125,7 @@ describe('a file of numbers to call', () => {
     ['a column twice', 'to,to\n+15550100,+15550101\n', /twice/],
     ['a name that is a formula', 'to,=1+1\n+15550100,x\n', /can be no variable/],
     ['a name of ours', 'to,metadata.aftercall_project\n+15550100,x\n', /can be no variable/],
+    ['a name of ours in other letters', 'to,metadata.Aftercall_x\n+15550100,x\n', /can be no variable/],
     ['too many columns', `to,${Array.from({ length: 60 }, (_, index) => `c${index}`).join(',')}\n`, /61 columns/],
     ['no end of a first line', 'x'.repeat(70_000), /too long/],
     ['an open quote', 'to,x\n+15550100,"open\n', /cannot be read as CSV/],

@@ -5,6 +5,7 @@ import { type CsvError, parse } from 'csv-parse';
 import { isTimeZone, readTime } from '../../domain/local-time.ts';
 import { VOICE_PRIORITIES, type VoiceCallRequest, type VoicePriority } from '../../domain/voice.ts';
 import { MOST_BATCH_ROWS } from '../../domain/voice-batches.ts';
+import { bytesOf, ENTRY_NAME, isAgentId, isWithinAYear, LONGEST_METADATA, LONGEST_VARIABLE, MOST_BYTES, MOST_ENTRIES, RESERVED_NAME } from '../voice-calls.schema.ts';
 import { checkMagic, delimiterOf, HAS_NUL, NOT_TEXT, notCsv, UnreadableTable } from './table.ts';
 
 /** A file of numbers to call, read as it comes in. */
@@ -14,7 +15,6 @@ type Column = (typeof COLUMNS)[number];
 const METADATA = 'metadata.';
 const MOST_COLUMNS = 60;
 const LONGEST_HEADER = 64 * 1024;
-const LONGEST_CELL = 2_000;
 const LONGEST_ROW = 20_000;
 /** How many of the rows that something is wrong with are told. */
 export const MOST_TOLD = 100;
@@ -65,7 +65,7 @@ interface ReadOptions {
 }
 
 /**
- * Reads numbers to call, each with what goes with it, and checks every row.
+ * Reads numbers to call, each with what goes with it, and checks every row: what a single call is held to holds for each.
  *
  * Row by row as the bytes come: other requests are answered in between, however long the file is.
  *
@@ -184,7 +184,7 @@ const planOf = (header: readonly string[]): ColumnPlan => {
     if (meant) throw new UnreadableTable(`The column ${JSON.stringify(name)} has to be written ${meant}.`);
     const metadata = name.startsWith(METADATA);
     const bare = metadata ? name.slice(METADATA.length) : name;
-    if (!/^[A-Za-z_][A-Za-z0-9_]{0,63}$/.test(bare) || bare.startsWith('aftercall_')) {
+    if (!ENTRY_NAME.test(bare) || RESERVED_NAME.test(bare)) {
       throw new UnreadableTable(`The column ${JSON.stringify(name.slice(0, 60))} can be no variable: its name has to be letters, digits and "_", at most 64, and must not begin with a digit or with "aftercall_". Columns that are none: ${COLUMNS.join(', ')}.`);
     }
     if (!metadata) plan.variables.push(bare);
@@ -226,7 +226,8 @@ const requestOf = (record: readonly string[], { columns, defaults, tell }: { col
   const from = toNumber('from', defaults.from);
   if (from !== '' && defaults.numbers && defaults.numbers.length > 0 && !defaults.numbers.includes(from)) wrong('from', 'is none of the numbers that the project calls from: see the setting voiceNumbers.');
   const agent = cell('agent') || defaults.agent;
-  if (agent !== undefined && !/^[\x21-\x7e]{1,200}$/.test(agent)) wrong('agent', 'is no ID of an agent.');
+  if (to !== '' && to === from) wrong('to', 'is the number that it would be called from. Name another caller in from, or take the row out.');
+  if (agent !== undefined && !isAgentId(agent)) wrong('agent', 'is no ID of an agent: letters, digits, "_" and "-", at most 100. Copy it from Retell.');
   const priority = cell('priority') === '' ? defaults.priority : VOICE_PRIORITIES.find((each) => String(each) === cell('priority'));
   if (priority === undefined) wrong('priority', 'must be a whole number from 1, which goes first, to 5.');
   const timeZone = cell('timeZone') || defaults.timeZone;
@@ -235,9 +236,8 @@ const requestOf = (record: readonly string[], { columns, defaults, tell }: { col
   const timeIn = (column: 'notBefore' | 'notAfter'): number | undefined => {
     if (cell(column) === '' || !hasZone) return undefined;
     const time = readTime(cell(column), timeZone ?? defaults.projectTimeZone);
-    if (typeof time === 'number') return time;
-    wrong(column, `${time.problem}.`);
-    return undefined;
+    if (typeof time !== 'number') return wrong(column, `${time.problem}.`);
+    return isWithinAYear(time) ? time : wrong(column, 'must be within a year.');
   };
   const [notBefore, notAfter] = [timeIn('notBefore'), timeIn('notAfter')];
   if (notBefore !== undefined && notAfter !== undefined && notAfter <= notBefore) wrong('notAfter', 'must be later than notBefore.');
@@ -247,8 +247,14 @@ const requestOf = (record: readonly string[], { columns, defaults, tell }: { col
   for (const { index, name, metadata: isMetadata } of columns.others) {
     const value = record[index]!.trim();
     if (value === '') continue;
-    if (value.length > LONGEST_CELL) wrong(isMetadata ? `${METADATA}${name}` : name, `has ${value.length} characters; ${LONGEST_CELL} are taken.`);
+    const longest = isMetadata ? LONGEST_METADATA : LONGEST_VARIABLE;
+    if (value.length > longest) wrong(isMetadata ? `${METADATA}${name}` : name, `has ${value.length} characters; ${longest} are taken. Shorten it.`);
     (isMetadata ? metadata : variables)[name] = value;
+  }
+  for (const [field, entries] of Object.entries({ variables, metadata })) {
+    const [count, bytes] = [Object.keys(entries).length, bytesOf(entries)];
+    if (count > MOST_ENTRIES) wrong(field, `are ${count}; ${MOST_ENTRIES} are taken. Take columns out that are not needed, or empty their cells.`);
+    if (bytes > MOST_BYTES) wrong(field, `have ${bytes} bytes together, as JSON; ${MOST_BYTES} are taken. Shorten them.`);
   }
   if (!good || priority === undefined) return undefined;
   return { from, to, ...(agent === undefined ? {} : { agent }), variables, metadata, priority, ...(notBefore === undefined ? {} : { notBeforeMs: notBefore }), ...(notAfter === undefined ? {} : { notAfterMs: notAfter }), ...(timeZone === undefined ? {} : { timeZone }) };
