@@ -4,7 +4,7 @@ import type { VoiceCalls } from '../db/voice-calls.ts';
 import type { CallDetails } from '../domain/call.ts';
 import { isAftercallError } from '../domain/errors.ts';
 import type { Pace } from '../domain/messages.ts';
-import type { ProviderCall, VoiceCallKey } from '../domain/voice.ts';
+import { type ProviderCall, VOICE_PROVIDER, type VoiceCallKey } from '../domain/voice.ts';
 
 interface Dependencies {
   intake: Pick<Intake, 'takeIn'>;
@@ -33,7 +33,7 @@ export const createVoiceHandOver = ({ intake, voiceCalls, adaptersOf }: Dependen
   /** Where asking again is of no use, as with a key that was replaced, it is not known better than it was observed: the call's own first step asks too, and waits for a person. */
   const ask = async (project: string, callId: string, signal: AbortSignal): Promise<CallDetails | undefined> => {
     try {
-      return await (await adaptersOf(project)).sources.get(VOICE_SOURCE).findCall?.(callId, signal);
+      return await (await adaptersOf(project)).sources.get(VOICE_PROVIDER).findCall?.(callId, signal);
     } catch (error) {
       if (isAftercallError(error) && !error.retryable) return undefined;
       throw error;
@@ -50,7 +50,7 @@ export const createVoiceHandOver = ({ intake, voiceCalls, adaptersOf }: Dependen
   const takeIn = async (project: string, call: ProviderCall, { pace, signal }: HandOver): Promise<boolean> => {
     const details = await detailsOf(project, call, signal);
     let isWrittenDown = false;
-    await intake.takeIn({ project, source: VOICE_SOURCE, calls: [details], pace, check: () => signal.throwIfAborted(), beforeStart: async () => void (isWrittenDown = true) });
+    await intake.takeIn({ project, source: VOICE_PROVIDER, calls: [details], pace, check: () => signal.throwIfAborted(), beforeStart: async () => void (isWrittenDown = true) });
     return isWrittenDown;
   };
 
@@ -74,11 +74,8 @@ export const createVoiceHandOver = ({ intake, voiceCalls, adaptersOf }: Dependen
 
 export type VoiceHandOver = ReturnType<typeof createVoiceHandOver>;
 
-/** The source whose calls the provider's are. */
-const VOICE_SOURCE = 'retell';
-
 const asObserved = (call: ProviderCall): CallDetails => ({
-  source: VOICE_SOURCE,
+  source: VOICE_PROVIDER,
   callId: call.providerCallId,
   status: 'completed',
   direction: call.direction,

@@ -5,6 +5,7 @@ import type { Charge, CostKind, JobNote, PaidFor, Usage } from '../domain/cost.t
 import { isAftercallError } from '../domain/errors.ts';
 import { type Database, json } from './database.ts';
 import * as spending from './spending.ts';
+import { voiceChargeKey } from './voice-charges.ts';
 
 /** A request that costs money, before it is made. */
 export interface PaidRequest extends CallVersion {
@@ -137,7 +138,7 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
    * It is spent already: it counts in what the day has cost, and no budget refuses it.
    */
   async charge({ project, callId, version }: CallVersion, { provider, microUsd, seconds, products }: Charge & { provider: string }): Promise<void> {
-    const key = `voice:${createHash('sha256').update(JSON.stringify([project, callId, provider])).digest('hex')}`;
+    const key = voiceChargeKey({ project, callId, provider });
     const usage: Usage = { kind: 'voice', seconds, products };
     await db.transaction().execute(async (tx) => {
       const day = utcDay();
@@ -150,9 +151,9 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
       if (first) return spending.add(tx, { project, day, microUsd });
       const known = await tx.selectFrom('costs').select(['micro_usd', sql<string>`to_char(day, 'YYYY-MM-DD')`.as('day')]).where('key', '=', key).where('project', '=', project).forUpdate().executeTakeFirstOrThrow();
       const byMicroUsd = microUsd - Number(known.micro_usd);
-      if (byMicroUsd === 0) return;
-      await tx.updateTable('costs').set({ micro_usd: microUsd, usage: json(usage) }).where('key', '=', key).where('project', '=', project).execute();
-      await spending.adjust(tx, { project, day: known.day, byMicroUsd });
+      // Also where the sum is the same: a call that was seen to cost it has neither a call nor a list of products before.
+      await tx.updateTable('costs').set({ micro_usd: microUsd, usage: json(usage), call_id: callId }).where('key', '=', key).where('project', '=', project).execute();
+      if (byMicroUsd !== 0) await spending.adjust(tx, { project, day: known.day, byMicroUsd });
     });
   },
 
@@ -181,10 +182,12 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
         .execute();
       return sums.map((row) => ({ ...row, microUsd: Number(row.microUsd) }));
     }
+    // What a voice call cost that became no call is found by its own ID.
+    const of = sql<string>`coalesce(call_id, voice_call_id)`;
     const rows = await db
       .selectFrom('costs')
       .select([
-        'call_id as of',
+        of.as('of'),
         sql<number>`count(*)::int`.as('requests'),
         sql<number>`(count(*) filter (where state = 'reserved'))::int`.as('unsettled'),
         sql<number>`sum(case when state = 'settled' then micro_usd else reserved_micro_usd end)::bigint`.as('microUsd'),
@@ -192,7 +195,7 @@ export const createCosts = (db: Database, budgetOf: (project: string) => Promise
       .where('project', '=', project)
       .where('day', '>=', sql<Date>`${from}::date`)
       .where('day', '<=', sql<Date>`${to}::date`)
-      .groupBy('call_id')
+      .groupBy(of)
       .orderBy(sql`4 desc, 1`)
       .limit(limit)
       .execute();

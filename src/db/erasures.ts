@@ -94,6 +94,8 @@ export const createErasures = (db: Database) => {
       const { rows } = await sql<{ rows: number }>`select count(*)::int as rows from tracking_events where project = ${project} and subject = any(${sql.val(voiceCalls)}::text[])`.execute(db);
       if (rows[0]!.rows > 0) places['tracking_events'] = rows[0]!.rows;
       if (voiceCalls.length > 0) places['voice_calls'] = voiceCalls.length;
+      const { rows: unhanded } = await sql<{ rows: number }>`select count(*)::int as rows from costs where project = ${project} and voice_call_id = any(${sql.val(voiceCalls)}::text[]) and call_id is null`.execute(db);
+      if (unhanded[0]!.rows > 0) places['costs'] = (places['costs'] ?? 0) + unhanded[0]!.rows;
       return places;
     },
 
@@ -143,6 +145,8 @@ export const createErasures = (db: Database) => {
         const handedOver = [...new Set(held.flatMap(namesOf))].filter((name) => name !== callId && !voiceCalls.includes(name));
         await sql`insert into erasure_calls (project, erasure_id, call_id) select ${project}, ${id}, name from unnest(${sql.val(handedOver)}::text[]) as names (name) on conflict do nothing`.execute(tx);
         if (told.removed > 0) places['tracking_events'] = told.removed;
+        // With the voice call locked, as whoever takes in what is seen of it has it.
+        await remove('costs', sql`delete from costs where project = ${project} and voice_call_id = any(${sql.val(voiceCalls)}::text[])`.execute(tx));
         await remove('voice_calls', sql`delete from voice_calls where project = ${project} and id = any(${sql.val(voiceCalls)}::text[])`.execute(tx));
         for (const table of named) await remove(table, sql`delete from ${sql.table(table)} where project = ${project} and call_id = ${callId}`.execute(tx));
         await remove('run_tasks', sql`delete from run_tasks where call_id = ${callId} and split_part(run_id, '.', 1) = ${project}`.execute(tx));

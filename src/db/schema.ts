@@ -406,7 +406,10 @@ export interface CostsTable {
   /** Deterministic: project, call, version, step, what was asked, and which try it was. */
   key: string;
   project: string;
-  call_id: string;
+  /** Null only for what a voice call cost that was not handed over. */
+  call_id: string | null;
+  /** The voice call that was seen to cost it: null for all that a call's own processing cost. */
+  voice_call_id: string | null;
   version: number;
   step: PaidFor;
   kind: CostKind;

@@ -8,6 +8,7 @@ import { HAND_OVER_FAILED } from '../domain/voice-work.ts';
 import { type Database, json, storable } from './database.ts';
 import { callHash } from './erasures.ts';
 import type { Schema, VoiceAttention, VoiceCallsTable } from './schema.ts';
+import { chargeSeen, hasGrown, moveCharges } from './voice-charges.ts';
 
 export type { VoiceAttention } from './schema.ts';
 
@@ -193,7 +194,7 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
     },
 
     /**
-     * Takes in what was learned of a provider's call: the state, and the events that report it, in one transaction.
+     * Takes in what was learned of a provider's call: the state, the events that report it and what it cost, in one transaction.
      *
      * @throws CONFLICT when the provider's call is known as another voice call's
      */
@@ -207,6 +208,7 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
           if (effect.kind === 'another_call') {
             const note = `The provider has a second call for this one: ${effect.providerCallId}.`;
             await tx.updateTable('voice_calls').set({ reason: storable(note), updated_at: sql`now()` }).where('project', '=', project).where('id', '=', voiceCallId).execute();
+            await chargeSeen(tx, project, [{ voiceCallId, callId: row.call_id, call: observation.call }]);
             return { kind: 'another_call' as const, state: row.state, providerCallId: effect.providerCallId };
           }
           const { state, outcome, providerCallId, observed, dialledAtMs, startedAtMs, endedAtMs, settledAtMs } = effect.change;
@@ -231,6 +233,7 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
             .returningAll()
             .executeTakeFirstOrThrow();
           for (const event of effect.events) await tracking.append(tx, event);
+          if (hasGrown(row.observed ?? undefined, observed)) await chargeSeen(tx, project, [{ voiceCallId, callId: row.call_id, call: observed }]);
           return { kind: 'changed' as const, state, before: row.state, voiceCall: toVoiceCall(written) };
         });
       } catch (error) {
@@ -314,9 +317,12 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
       return rows.map(({ project, id }) => ({ project, voiceCallId: id }));
     },
 
-    /** Notes as which of the project's calls it goes on. */
+    /** Notes as which of the project's calls it goes on; what it has cost goes with it. */
     async handOver({ project, voiceCallId }: VoiceCallKey, callId: string): Promise<void> {
-      await db.updateTable('voice_calls').set({ call_id: callId, reason: sql`case when starts_with(reason, ${HAND_OVER_FAILED}) then null else reason end`, updated_at: sql`now()` }).where('project', '=', project).where('id', '=', voiceCallId).execute();
+      await db.transaction().execute(async (tx) => {
+        await tx.updateTable('voice_calls').set({ call_id: callId, reason: sql`case when starts_with(reason, ${HAND_OVER_FAILED}) then null else reason end`, updated_at: sql`now()` }).where('project', '=', project).where('id', '=', voiceCallId).execute();
+        await moveCharges(tx, { project, voiceCallId, callId });
+      });
     },
   };
 };

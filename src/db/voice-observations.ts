@@ -5,6 +5,7 @@ import { observe, type ObservedChange, type ObservedVoiceCall } from '../domain/
 import { type Database, json } from './database.ts';
 import { appendAll } from './tracking.ts';
 import { toObserved } from './voice-calls.ts';
+import { chargeSeen, hasGrown, type SeenBill } from './voice-charges.ts';
 
 /** Something that was learned of a provider's call, and which of a project's voice calls it is. */
 export interface Learned {
@@ -25,7 +26,7 @@ const after = (call: ObservedVoiceCall, { state, observed, dialledAtMs, startedA
 });
 
 /**
- * Takes in what was learned of a project's calls, in one transaction: all of it, with the events that report it, or
+ * Takes in what was learned of a project's calls, in one transaction: all of it, with the events that report it and what it cost, or
  * nothing. What it comes to is what one after the other would.
  *
  * @returns what became of each, in their order
@@ -69,6 +70,11 @@ export const applyObservations = async (db: Database, project: string, learned: 
           dialled_at timestamptz, started_at timestamptz, ended_at timestamptz, settled_at timestamptz)
         where voice_calls.project = ${project} and voice_calls.id = seen.id`.execute(tx);
       await appendAll(tx, events);
+      const bills = rows.flatMap(({ id, call_id: callId, observed }): SeenBill[] => {
+        const now = changes.get(id)?.observed;
+        return now && hasGrown(observed ?? undefined, now) ? [{ voiceCallId: id, callId, call: now }] : [];
+      });
+      await chargeSeen(tx, project, bills);
     }
     return outcomes;
   });

@@ -132,7 +132,9 @@ const readCosts = async (db: Reader, project: string, keys: readonly string[]): 
   if (keys.length === 0) return [];
   const rows = await db
     .selectFrom('costs')
-    .select(['key', 'call_id', 'version', 'step', 'kind', 'provider', 'model', 'state', 'usage', 'micro_usd', 'reserved_micro_usd', 'reserved_at', 'settled_at'])
+    .select(['key', 'version', 'step', 'kind', 'provider', 'model', 'state', 'usage', 'micro_usd', 'reserved_micro_usd', 'reserved_at', 'settled_at'])
+    // A voice call that became no call is in the table of calls under its own ID.
+    .select(sql<string>`coalesce(call_id, voice_call_id)`.as('call_id'))
     // As text: a date without a time is no moment, and the driver makes it one of this process's time zone.
     .select(sql<string>`day::text`.as('day'))
     .where('project', '=', project)

@@ -13,6 +13,9 @@ export interface ChargedProduct {
   microUsd: number;
 }
 
+/** Voice providers charge in US cents, with fractions. A cent is ten thousand millionths of a dollar. */
+export const centsToMicroUsd = (cents: number): number => Math.round(cents * 10_000);
+
 /** What a voice provider has charged for a call: spent already, whatever comes after. */
 export interface Charge {
   /** The whole of it; discounts may make it less than its products together. */

@@ -78,6 +78,9 @@ export interface VoiceCallRequest {
   timeZone?: string;
 }
 
+/** Who holds the calls: under this name its charges are in the ledger, and its calls in the list of sources. */
+export const VOICE_PROVIDER = 'retell';
+
 /** What is known of a provider's call, reduced to what decides. Fields that are not known yet are absent. */
 export interface ProviderCall {
   providerCallId: string;

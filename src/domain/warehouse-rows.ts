@@ -1,5 +1,5 @@
 import type { CallDetails, CallResult, CallState, Direction } from './call.ts';
-import type { CostKind, PaidFor, Usage } from './cost.ts';
+import { centsToMicroUsd, type CostKind, type PaidFor, type Usage } from './cost.ts';
 import type { CrmResult } from './crm-rules.ts';
 import { type EffectiveAnalysis, rubricOf } from './review.ts';
 import type { ProviderCall, VoiceCallRequest, VoiceOutcome, VoiceState } from './voice.ts';
@@ -257,8 +257,7 @@ export const voiceUnit = (voice: VoiceFacts): UnitRows => {
               has_transcript: false,
               has_analysis: false,
               ...voiceColumns(voice),
-              // US cents, with fractions.
-              cost_micro_usd: observed?.costCents === undefined ? 0 : Math.round(observed.costCents * 10_000),
+              cost_micro_usd: centsToMicroUsd(observed?.costCents ?? 0),
             }),
           ],
   };

@@ -115,9 +115,9 @@ const TABLE_COLUMNS = {
   ],
   costs: [
     key('cost_key', 'SHA-256 over what was asked for, and which try it was'),
-    maybe('call_id', 'string', 'the call that it was paid for'),
+    maybe('call_id', 'string', 'the call that it was paid for, as in `calls`'),
     maybe('version', 'int', "the call's version"),
-    maybe('step', 'string', 'the step of the call, `preset_test` or `rescore`'),
+    maybe('step', 'string', 'the step of the call, `preset_test`, `rescore`, or `voice`: the call itself'),
     maybe('kind', 'string', '`llm`, `stt`, `diarization` or another kind of request'),
     maybe('provider', 'string', 'who was paid'),
     maybe('model', 'string', 'for what'),

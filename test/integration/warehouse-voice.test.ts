@@ -44,6 +44,7 @@ const place = async (name: string): Promise<VoiceCallKey> => {
 };
 const see = (key: VoiceCallKey, by: Observation['by'], call: Partial<ProviderCall>) => voiceCalls.applyObservation(key, { by, atMs: START, call: { providerCallId: `call_${key.voiceCallId}`, status: 'registered', direction: 'outbound', agentId: 'agent_1', ...call } });
 const rows = () => world.query((table) => `select call_id, source, agent, voice_state, outcome, connected, duration_ms, cost_micro_usd, dt from ${table('calls')} c order by call_id`);
+const costs = () => world.query((table) => `select call_id, step, provider, micro_usd from ${table('costs')} c`);
 const events = () => world.query((table) => `select name, kind, state, voice_call_id, call_id from ${table('events')} e order by occurred_at, name`);
 
 describe('an outbound call', () => {
@@ -65,6 +66,7 @@ describe('an outbound call', () => {
     await see(key, 'call_analyzed', { status: 'ended', startedAtMs: START, endedAtMs: START + 60_000, durationMs: 60_000, disconnectionReason: 'user_hangup', analysis: { successful: true, voicemail: false }, costCents: 12.5 });
     await world.load();
     expect(await rows()).toEqual([[id, 'voice', 'agent_1', 'completed', 'connected', true, 60_000, 125_000, dayOf(START)]]);
+    expect(await costs()).toEqual([[id, 'voice', 'retell', 125_000]]);
     expect((await events()).map(([name]) => name).toSorted()).toEqual(['Call completed', 'Call started', 'Voice call initiated']);
 
     // Put together, the day that it has left holds nothing of it.
@@ -74,7 +76,8 @@ describe('an outbound call', () => {
     await stage(world.db, [details('retell-1', { source: 'retell', direction: 'outbound', startedAtMs: START })]);
     await voiceCalls.handOver(key, 'retell-1');
     await world.load();
-    expect(await world.query((table) => `select call_id, source, voice_call_id, voice_state, outcome, disconnection_reason from ${table('calls')} c`)).toEqual([['retell-1', 'retell', id, 'completed', 'connected', 'user_hangup']]);
+    expect(await world.query((table) => `select call_id, source, voice_call_id, voice_state, outcome, disconnection_reason, cost_micro_usd from ${table('calls')} c`)).toEqual([['retell-1', 'retell', id, 'completed', 'connected', 'user_hangup', 125_000]]);
+    expect(await costs()).toEqual([['retell-1', 'voice', 'retell', 125_000]]);
     const { rows: told } = await sql<{ count: number }>`select count(*)::int as count from tracking_events`.execute(world.db);
     expect(await world.query((table) => `select count(*) from ${table('events')} e where voice_call_id = '${id}'`)).toEqual([[told[0]!.count]]);
   });

@@ -1,6 +1,8 @@
 import type { CallDetails } from '../../domain/call.ts';
+import { centsToMicroUsd } from '../../domain/cost.ts';
 import { AftercallError, isAftercallError } from '../../domain/errors.ts';
 import { isSafeCallId } from '../../domain/ids.ts';
+import { VOICE_PROVIDER } from '../../domain/voice.ts';
 import { ANALYSIS_DEADLINE_MS, hasReachedNobody } from '../../domain/voice-observations.ts';
 import type { Guard } from '../http/guard.ts';
 import type { RetellClient } from '../retell/client.ts';
@@ -36,7 +38,7 @@ export const createRetellSource = ({ client, project, guard, timeoutMs, channels
   };
 
   return {
-    name: 'retell',
+    name: VOICE_PROVIDER,
 
     /**
      * Reads a page by keyset over the time at which calls began: a cursor of Retell's own means nothing by the time
@@ -95,10 +97,9 @@ export const createRetellSource = ({ client, project, guard, timeoutMs, channels
         ...(typeof cost?.combined_cost === 'number'
           ? {
               charge: {
-                // A cent is ten thousand millionths of a dollar.
-                microUsd: Math.round(cost.combined_cost * 10_000),
+                microUsd: centsToMicroUsd(cost.combined_cost),
                 seconds: cost.total_duration_seconds ?? Math.ceil((call.duration_ms ?? 0) / 1_000),
-                products: (cost.product_costs ?? []).map(({ product, cost: cents }) => ({ product: product.slice(0, 100), microUsd: Math.round(cents * 10_000) })),
+                products: (cost.product_costs ?? []).map(({ product, cost: cents }) => ({ product: product.slice(0, 100), microUsd: centsToMicroUsd(cents) })),
               },
             }
           : {}),

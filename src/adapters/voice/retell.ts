@@ -1,5 +1,5 @@
 import { AftercallError, isAftercallError } from '../../domain/errors.ts';
-import { METADATA_PROJECT, METADATA_VOICE_CALL, type ProviderCall, type VoiceCallKey } from '../../domain/voice.ts';
+import { METADATA_PROJECT, METADATA_VOICE_CALL, type ProviderCall, VOICE_PROVIDER, type VoiceCallKey } from '../../domain/voice.ts';
 import type { RetellClient } from '../retell/client.ts';
 import type { RetellCall } from '../retell/retell.schema.ts';
 import type { VoiceProvider } from './voice-provider.ts';
@@ -45,7 +45,7 @@ export const toProviderCall = (call: RetellCall): ProviderCall => {
 
 /** Retell as the one who places calls. */
 export const createRetellVoice = (client: RetellClient): VoiceProvider => ({
-  name: 'retell',
+  name: VOICE_PROVIDER,
 
   async createCall({ key, from, to, agent, variables, metadata }, signal) {
     const call = await client.createPhoneCall(

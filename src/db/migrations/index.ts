@@ -20,6 +20,7 @@ import * as warehouse from './0017-warehouse.ts';
 import * as uploads from './0022-uploads.ts';
 import * as voiceHandOver from './0023-voice-hand-over.ts';
 import * as inbox from './0024-inbox.ts';
+import * as voiceCharges from './0025-voice-charges.ts';
 import * as completeness from './0019-completeness.ts';
 
 /** In order. A migration that has shipped is never edited; a change is a new one. */
@@ -46,4 +47,5 @@ export const MIGRATIONS: Record<string, Migration> = {
   '0022-uploads': uploads,
   '0023-voice-hand-over': voiceHandOver,
   '0024-inbox': inbox,
+  '0025-voice-charges': voiceCharges,
 };
