@@ -70,6 +70,15 @@ const processed = async (callId: string): Promise<CallRow> => {
   return system.wiring.calls.get(system.key(callId));
 };
 const transcriptOf = async (callId: string): Promise<Transcript> => JSON.parse((await system.wiring.objects.getText(transcriptKey(system.key(callId))))!) as Transcript;
+/** What Retell says that it charged. */
+const billOf = async (callId: string): Promise<number> => {
+  const told = (await (await fetch(`${retell.url}/v2/get-call/${callId}`, { headers: { authorization: `Bearer ${retell.env['RETELL_API_KEY']}` } })).json()) as { call_cost: { combined_cost: number } };
+  return Math.round(told.call_cost.combined_cost * 10_000);
+};
+const chargedFor = async (id: string) => {
+  const day = (daysAgo: number): string => new Date(Date.now() - daysAgo * 86_400_000).toISOString().slice(0, 10);
+  return (await system.wiring.costs.totals(PROJECT, { by: 'call', from: day(1), to: day(0), limit: 1_000 })).filter(({ of }) => of === id);
+};
 const costsOf = (callId: string) => system.wiring.costs.list(PROJECT, callId);
 const readWindow = async (id: string): Promise<ExecutionReport> => {
   const schedule = await system.wiring.scheduleOf(PROJECT, 'retell');
@@ -125,8 +134,7 @@ describe('an outbound call that was answered', () => {
     const { providerCallId, project, voiceCallId } = await place('+15550110');
     const callId = providerCallId!;
     await processed(callId);
-    const told = (await (await fetch(`${retell.url}/v2/get-call/${callId}`, { headers: { authorization: `Bearer ${retell.env['RETELL_API_KEY']}` } })).json()) as { call_cost: { combined_cost: number } };
-    const microUsd = Math.round(told.call_cost.combined_cost * 10_000);
+    const microUsd = await billOf(callId);
     expect(microUsd).toBeGreaterThan(60_000);
     const voice = async () => (await costsOf(callId)).filter(({ kind }) => kind === 'voice');
     expect(await voice()).toMatchObject([{ step: 'voice', provider: 'retell', state: 'settled', microUsd, usage: { kind: 'voice' } }]);
@@ -142,6 +150,16 @@ describe('an outbound call that was answered', () => {
     expect((await system.wiring.costs.spentOn(PROJECT)) - spent).toBe(others);
     const { day } = { day: new Date().toISOString().slice(0, 10) };
     expect((await system.wiring.costs.totals(PROJECT, { by: 'model', from: day, to: day, limit: 50 })).map(({ of }) => of)).toContain('retell/call');
+  });
+
+  it('has cost what Retell charged also where a rule leaves it out, or it waits for a person', async () => {
+    for (const [act, state] of [['ignore', 'rejected'], ['stage', 'awaiting_approval']] as const) {
+      await system.wiring.projects.changeSettings(PROJECT, { stagingRules: [{ name: 'none of them', act }] });
+      const { callId } = await place('+15550181');
+      await until(`it is ${state}`, async () => (await system.wiring.calls.find(system.key(callId!)))?.state === state);
+      expect(await costsOf(callId!)).toMatchObject([{ kind: 'voice', state: 'settled', microUsd: await billOf(callId!) }]);
+    }
+    await system.wiring.projects.changeSettings(PROJECT, { stagingRules: [] });
   });
 
   it('is heard, and paid for, where the preset does not accept what Retell wrote', async () => {
@@ -196,7 +214,7 @@ describe('an outbound call whose hand-over failed for good', () => {
     const [{ call_id: providerCallId }] = (await retell.control('calls', { startedAtMs, dialogue: 'renewal' })) as [{ call_id: string }];
     const key = { project: PROJECT, voiceCallId: `vc_${String(made).padStart(22, '0')}` };
     await system.wiring.voiceCalls.enqueue({ ...key, request: { from: '+15550100', to: '+15550182', variables: {}, metadata: {}, priority: 3, notBeforeMs: Date.now() + 3_600_000 }, requestedBy: 'a test' });
-    const call = { providerCallId, status: 'ended' as const, direction: 'outbound' as const, startedAtMs, endedAtMs: startedAtMs + 60_000, disconnectionReason: 'user_hangup', analysis: { successful: true } };
+    const call = { providerCallId, status: 'ended' as const, direction: 'outbound' as const, startedAtMs, endedAtMs: startedAtMs + 60_000, disconnectionReason: 'user_hangup', analysis: { successful: true }, costCents: 0.5 };
     await system.wiring.voiceCalls.applyObservation(key, { by: 'call_analyzed', atMs: Date.now(), call });
     await system.wiring.voiceCalls.note(key, 'Its recording was not taken over: Retell refuses the API key.');
     return { ...key, providerCallId };
@@ -215,9 +233,14 @@ describe('an outbound call whose hand-over failed for good', () => {
     expect([refused.status, refused.body['detail']]).toEqual([503, expect.stringContaining('Its recording was not taken over: ')]);
     expect(await system.wiring.calls.find(system.key(providerCallId))).toBeUndefined();
 
+    expect(await chargedFor(voiceCallId)).toMatchObject([{ requests: 1, microUsd: 5_000 }]);
+
     await clearFaults(retell);
     expect(await ask(voiceCallId, '/hand-over')).toMatchObject({ status: 200, body: { callId: providerCallId, actions: [], reason: null } });
     expect(await processed(providerCallId)).toMatchObject({ state: 'completed', result: 'processed' });
+    // One entry, which has gone over to the call, and says now what Retell says.
+    expect(await chargedFor(voiceCallId)).toEqual([]);
+    expect((await costsOf(providerCallId)).filter(({ kind }) => kind === 'voice')).toEqual([expect.objectContaining({ microUsd: await billOf(providerCallId), usage: expect.objectContaining({ products: expect.arrayContaining([expect.objectContaining({ product: 'us_telephony' })]) }) })]);
     expect(await ask(voiceCallId, '/hand-over')).toMatchObject({ status: 409, body: { advice: expect.stringContaining('Reprocess') as unknown } });
   });
 
