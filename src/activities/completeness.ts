@@ -156,8 +156,8 @@ export const createCompletenessActivities = ({ adaptersOf, calls, completeness, 
       const { timeZone } = await projects.settings(project);
       const watchedFrom = await completeness.watchedFrom(project, source);
       if (!watchedFrom) return [];
-      const known = await completeness.daysSince(project, source, addDays(dayAt(atMs, timeZone), -CATCH_UP_DAYS - 1));
-      return daysDue({ atMs, timeZone, known, watchedFromMs: watchedFrom.getTime(), recheckDays: config.COMPLETENESS_DAYS, hoursAfter: Math.max(0, config.COMPLETENESS_HOUR - 1) });
+      const days = await completeness.daysSince(project, source, addDays(dayAt(atMs, timeZone), -CATCH_UP_DAYS - 1));
+      return daysDue({ atMs, timeZone, ...days, watchedFromMs: watchedFrom.getTime(), recheckDays: config.COMPLETENESS_DAYS, hoursAfter: Math.max(0, config.COMPLETENESS_HOUR - 1) });
     },
 
     async openDay({ token, by, ...key }) {

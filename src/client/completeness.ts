@@ -48,9 +48,9 @@ export const createCompletenessClient = ({ client, completeness, projects, confi
     const { timeZone } = await projects.settings(project);
     const watchedFrom = await completeness.watchedFrom(project, source);
     if (!watchedFrom) return;
-    const known = await completeness.daysSince(project, source, addDays(dayAt(atMs, timeZone), -CATCH_UP_DAYS - 1));
+    const days = await completeness.daysSince(project, source, addDays(dayAt(atMs, timeZone), -CATCH_UP_DAYS - 1));
     const watchedFromMs = Math.max(watchedFrom.getTime(), atMs - RECEIPT_DAYS * DAY_MS);
-    for (const day of daysDue({ atMs, timeZone, known, watchedFromMs, recheckDays: config.COMPLETENESS_DAYS, hoursAfter: config.COMPLETENESS_HOUR })) await start({ project, source, day });
+    for (const day of daysDue({ atMs, timeZone, ...days, watchedFromMs, recheckDays: config.COMPLETENESS_DAYS, hoursAfter: config.COMPLETENESS_HOUR })) await start({ project, source, day });
   };
 
   return {

@@ -95,10 +95,11 @@ export const createCompleteness = (db: Database) => ({
     return rows[0]?.at ?? undefined;
   },
 
-  /** What there is of a source's days, from a day on, in their order. */
-  async daysSince(project: string, source: string, day: string): Promise<KnownDay[]> {
-    const rows = await db.selectFrom('completeness_days').select(['day', 'state', 'settled', 'checked_at', 'to_at', 'time_zone', 'by_timetable']).where('project', '=', project).where('source', '=', source).where('day', '>=', day).orderBy('day').execute();
-    return rows.map((row) => ({ day: row.day, done: row.state === 'done', settled: row.settled, checkedAtMs: row.checked_at?.getTime() ?? 0, toMs: row.to_at.getTime(), timeZone: row.time_zone, byTimetable: row.by_timetable }));
+  /** What there is of a source's days, from a day on, in their order, and the first of all that was not only asked for by a person. */
+  async daysSince(project: string, source: string, day: string): Promise<{ known: KnownDay[]; firstDay: string | undefined }> {
+    const first = await db.selectFrom('completeness_days').select(sql<string | null>`min(day)`.as('day')).where('project', '=', project).where('source', '=', source).where('by_timetable', '=', true).executeTakeFirst();
+    const rows = await db.selectFrom('completeness_days').select(['day', 'state', 'settled', 'checked_at', 'to_at', 'time_zone']).where('project', '=', project).where('source', '=', source).where('day', '>=', day).orderBy('day').execute();
+    return { known: rows.map((row) => ({ day: row.day, done: row.state === 'done', settled: row.settled, checkedAtMs: row.checked_at?.getTime() ?? 0, toMs: row.to_at.getTime(), timeZone: row.time_zone })), firstDay: first?.day ?? undefined };
   },
 
   /**

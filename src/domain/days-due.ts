@@ -10,14 +10,15 @@ export interface KnownDay {
   /** When the day ended. */
   toMs: number;
   timeZone: string;
-  /** Whether it was ever due by itself. */
-  byTimetable: boolean;
 }
 
 export interface DaysDue {
   atMs: number;
   timeZone: string;
+  /** Those of the last days; as many as are made up for are enough. */
   known: readonly KnownDay[];
+  /** The first of all that was due by itself, however long ago; absent: none was yet. */
+  firstDay?: string | undefined;
   /** From when on the source has been watched. */
   watchedFromMs: number;
   /** For so many days, a day is looked at again while calls of it are not at their end. */
@@ -36,12 +37,12 @@ const AGAIN_AFTER_MS = 20 * HOUR_MS;
  * Days that have to be compared now, the oldest first: the last one that is over, those that were missed, and
  * those of which something is still to come.
  */
-export const daysDue = ({ atMs, timeZone, known, watchedFromMs, recheckDays, hoursAfter }: DaysDue): string[] => {
+export const daysDue = ({ atMs, timeZone, known, firstDay, watchedFromMs, recheckDays, hoursAfter }: DaysDue): string[] => {
   const last = addDays(dayAt(atMs - hoursAfter * HOUR_MS, timeZone), -1);
   const watchedFrom = dayAt(watchedFromMs, timeZone);
   if (watchedFrom > last) return [];
   // The first time it begins with the last day: what was before was not to be watched.
-  const begun = known.find(({ byTimetable }) => byTimetable)?.day ?? last;
+  const begun = firstDay ?? last;
   const earliest = addDays(last, 1 - CATCH_UP_DAYS);
   const byDay = new Map(known.map((row) => [row.day, row]));
   const days: string[] = [];

@@ -79,9 +79,9 @@ describe('days', () => {
 
 describe('which days are due', () => {
   const at = (text: string): number => Date.parse(text);
-  const known = (day: string, more: Partial<KnownDay> = {}): KnownDay => ({ day, done: true, settled: true, checkedAtMs: at(`${addDays(day, 1)}T04:00:00Z`), toMs: at(`${addDays(day, 1)}T00:00:00Z`), timeZone: 'UTC', byTimetable: true, ...more });
+  const known = (day: string, more: Partial<KnownDay> = {}): KnownDay => ({ day, done: true, settled: true, checkedAtMs: at(`${addDays(day, 1)}T04:00:00Z`), toMs: at(`${addDays(day, 1)}T00:00:00Z`), timeZone: 'UTC', ...more });
   const due = (days: KnownDay[], more: Partial<Parameters<typeof daysDue>[0]> = {}): string[] =>
-    daysDue({ atMs: at('2026-11-21T04:00:00Z'), timeZone: 'UTC', known: days, watchedFromMs: at('2026-01-01T00:00:00Z'), recheckDays: 7, hoursAfter: 3, ...more });
+    daysDue({ atMs: at('2026-11-21T04:00:00Z'), timeZone: 'UTC', known: days, firstDay: days[0]?.day, watchedFromMs: at('2026-01-01T00:00:00Z'), recheckDays: 7, hoursAfter: 3, ...more });
   const fourDays = ['2026-11-16', '2026-11-17', '2026-11-18', '2026-11-19'];
 
   it('the last one that is over, the first time only that', () => expect(due([])).toEqual(['2026-11-20']));
@@ -93,6 +93,8 @@ describe('which days are due', () => {
   it('each that was missed', () => expect(due([known('2026-11-16'), known('2026-11-19')])).toEqual(['2026-11-17', '2026-11-18', '2026-11-20']));
   it('those missed in the last month, and none from before the source was watched', () => {
     expect(due([known('2026-09-01')])).toHaveLength(CATCH_UP_DAYS);
+    // All that is known is longer ago than is asked for.
+    expect(due([], { firstDay: '2026-09-01' })).toHaveLength(CATCH_UP_DAYS);
     expect(due([known('2026-11-01')], { watchedFromMs: at('2026-11-18T12:00:00Z') })).toEqual(['2026-11-18', '2026-11-19', '2026-11-20']);
     expect(due([], { watchedFromMs: at('2026-11-21T01:00:00Z') })).toEqual([]);
   });
@@ -107,5 +109,5 @@ describe('which days are due', () => {
     expect(due(fourDays.map((day) => known(day, day === '2026-11-18' ? { checkedAtMs: at('2026-11-18T12:00:00Z') } : {})))).toEqual(['2026-11-18', '2026-11-20']);
   });
   it('recent ones anew when the project’s days begin at another hour', () => expect(due(fourDays.map((day) => known(day, day === '2026-11-18' ? { timeZone: 'Asia/Singapore' } : {})))).toEqual(['2026-11-18', '2026-11-20']));
-  it('none that only a person asked for', () => expect(due([known('2026-11-02', { byTimetable: false })])).toEqual(['2026-11-20']));
+  it('none that only a person asked for', () => expect(due([known('2026-11-02')], { firstDay: undefined })).toEqual(['2026-11-20']));
 });
