@@ -227,6 +227,14 @@ describe('questions at once', () => {
     return { engine: engineOf, open, times, most: () => most };
   };
 
+  it('have another key when the query that answers them is another', () => {
+    const keyIn = (tableRef: QueryEngine['tableRef'], asked = question('Mina')): string => createAnswers({ engine: { ...held().engine, tableRef }, watermarkOf: async () => now, timeoutMs: 1_000 }).keyOf('default', asked, now);
+    const before = keyIn((_project, table) => table);
+    expect(keyIn((_project, table) => table)).toBe(before);
+    expect(keyIn((_project, table) => `(SELECT * FROM ${table} WHERE NOT deleted)`)).not.toBe(before);
+    expect(keyIn((_project, table) => table, question('Tim'))).not.toBe(before);
+  });
+
   it('are four in a project at the engine, sixteen that wait, and no more', async () => {
     const { engine: slowEngine, open, most } = held();
     const answers = createAnswers({ engine: slowEngine, watermarkOf: async () => now, timeoutMs: 60_000 });

@@ -6,6 +6,7 @@ import type { ResultColumn } from '../../domain/analytics/query.ts';
 import { columnsOf, groupsOf, type ResultValue, rowsOf } from '../../domain/analytics/result.ts';
 import type { Span } from '../../domain/analytics/zone.ts';
 import { AftercallError } from '../../domain/errors.ts';
+import type { Statement } from '../../domain/analytics/select.ts';
 import { HttpProblem } from '../problems.ts';
 import { createGate } from './gate.ts';
 
@@ -79,13 +80,19 @@ export const createAnswers = ({ engine, watermarkOf, timeoutMs }: AnswersOptions
     }
   };
 
-  const query = async (project: string, { name, span, timeZone, groupBy, filters, limit }: Question, { asOf }: Watermark, { signal, untilMs }: { signal: AbortSignal; untilMs: number }): Promise<Answer> => {
+  const statementOf = (project: string, { name, span, timeZone, groupBy, filters, limit }: Question): Statement => {
+    const definition = queryOf(name);
+    return definition.select({ span, timeZone, groupBy: groupsOf(definition, groupBy), filters, maxRows: limit }, { dialect: engine.dialect, tableRef: (table, days) => engine.tableRef(project, table, days) });
+  };
+
+  const query = async (project: string, question: Question, { asOf }: Watermark, { signal, untilMs }: { signal: AbortSignal; untilMs: number }): Promise<Answer> => {
+    const { name, timeZone, groupBy, limit } = question;
     const definition = queryOf(name);
     const groups = groupsOf(definition, groupBy);
     const columns = columnsOf(definition, groups);
     // Before the first load an engine has not even tables.
     if (asOf === null) return { asOf: null, columns, rows: [], truncated: false };
-    const { sql, parameters } = definition.select({ span, timeZone, groupBy: groups, filters, maxRows: limit }, { dialect: engine.dialect, tableRef: (table, days) => engine.tableRef(project, table, days) });
+    const { sql, parameters } = statementOf(project, question);
     const result = await engine.run(project, sql, parameters, { signal, maxRows: limit, timeoutMs: Math.max(1, untilMs - Date.now()) });
     return { asOf: asOf.toISOString(), columns, rows: rowsOf(definition, groups, timeZone, result), truncated: result.truncated };
   };
@@ -121,8 +128,12 @@ export const createAnswers = ({ engine, watermarkOf, timeoutMs }: AnswersOptions
     dialect: engine.dialect,
     watermarkOf,
 
-    /** What tells an answer from any other: the question, and what was loaded when it was asked. */
-    keyOf: (project: string, question: Question, { asOf, edition }: Watermark): string => createHash('sha256').update(JSON.stringify([project, engine.dialect, question, asOf, edition])).digest('base64url').slice(0, 32),
+    /**
+     * What tells an answer from any other: the question, what was loaded when it was asked, and how it is worked out, so
+     * that nobody who comes again after a release that has mended a query is told that nothing has changed.
+     */
+    keyOf: (project: string, question: Question, { asOf, edition }: Watermark): string =>
+      createHash('sha256').update(JSON.stringify([project, engine.dialect, question, asOf, edition, statementOf(project, question).sql, queryOf(question.name).columns])).digest('base64url').slice(0, 32),
 
     /** @param signal of whoever asks @throws AftercallError as the engine does; HttpProblem 429 when too many ask */
     async answer(project: string, question: Question, watermark: Watermark, signal: AbortSignal): Promise<Answer> {

@@ -18,6 +18,8 @@ export type Measured = Readonly<Record<string, number | null>>;
 /** A column that is worked out from a row's measures. */
 export interface Derived extends Omit<ResultColumn, 'type'> {
   type: 'integer' | 'number';
+  /** How it is worked out, for telling one definition from another. */
+  how: readonly (string | number)[];
   of(measured: Measured): number | null;
 }
 
@@ -43,7 +45,7 @@ export const rounded = (value: number, digits: number): number => {
 
 const measure = (measured: Measured, name: string): number => measured[name] ?? 0;
 
-export const count = (name: string, unit: Unit, about: string, from = name): Derived => ({ name, type: 'integer', unit, about, of: (measured) => measure(measured, from) });
+export const count = (name: string, unit: Unit, about: string, from = name): Derived => ({ name, type: 'integer', unit, about, how: ['count', from], of: (measured) => measure(measured, from) });
 
 /** Null where there is nothing that it could be a part of. */
 export const percent = (name: string, about: string, part: string, whole: string): Derived => ({
@@ -51,6 +53,7 @@ export const percent = (name: string, about: string, part: string, whole: string
   type: 'number',
   unit: 'percent',
   about,
+  how: ['percent', part, whole],
   of: (measured) => (measure(measured, whole) === 0 ? null : rounded((measure(measured, part) / measure(measured, whole)) * 100, 2)),
 });
 
@@ -59,11 +62,12 @@ export const mean = (name: string, unit: Unit, about: string, sum: string, numbe
   type: 'number',
   unit,
   about,
+  how: ['mean', sum, number, per, digits],
   of: (measured) => (measure(measured, number) === 0 ? null : rounded(measure(measured, sum) / measure(measured, number) / per, digits)),
 });
 
 /** Of a measure in ms. */
-export const seconds = (name: string, about: string, from: string): Derived => ({ name, type: 'number', unit: 'seconds', about, of: (measured) => (measured[from] == null ? null : rounded(measured[from] / 1_000, 1)) });
+export const seconds = (name: string, about: string, from: string): Derived => ({ name, type: 'number', unit: 'seconds', about, how: ['seconds', from], of: (measured) => (measured[from] == null ? null : rounded(measured[from] / 1_000, 1)) });
 
 /** Of a measure as it is; null of a group without any. */
-export const value = (name: string, unit: Unit, about: string, from = name): Derived => ({ name, type: 'integer', unit, about, of: (measured) => measured[from] ?? null });
+export const value = (name: string, unit: Unit, about: string, from = name): Derived => ({ name, type: 'integer', unit, about, how: ['value', from], of: (measured) => measured[from] ?? null });
