@@ -53,7 +53,7 @@ TBLPROPERTIES (
   'projection.enabled' = 'true',
   'projection.dt.type' = 'date',
   'projection.dt.format' = 'yyyy-MM-dd',
-  'projection.dt.range' = '2015-01-01,NOW+2DAYS',
+  'projection.dt.range' = '2000-01-01,NOW+2DAYS',
   'projection.dt.interval' = '1',
   'projection.dt.interval.unit' = 'DAYS',
   'storage.location.template' = 's3://<bucket>/warehouse/calls/dt=${dt}/'
@@ -112,7 +112,7 @@ TBLPROPERTIES (
   'projection.enabled' = 'true',
   'projection.dt.type' = 'date',
   'projection.dt.format' = 'yyyy-MM-dd',
-  'projection.dt.range' = '2015-01-01,NOW+2DAYS',
+  'projection.dt.range' = '2000-01-01,NOW+2DAYS',
   'projection.dt.interval' = '1',
   'projection.dt.interval.unit' = 'DAYS',
   'storage.location.template' = 's3://<bucket>/warehouse-daily/calls/dt=${dt}/'
@@ -154,7 +154,7 @@ TBLPROPERTIES (
   'projection.enabled' = 'true',
   'projection.dt.type' = 'date',
   'projection.dt.format' = 'yyyy-MM-dd',
-  'projection.dt.range' = '2015-01-01,NOW+2DAYS',
+  'projection.dt.range' = '2000-01-01,NOW+2DAYS',
   'projection.dt.interval' = '1',
   'projection.dt.interval.unit' = 'DAYS',
   'storage.location.template' = 's3://<bucket>/warehouse/answers/dt=${dt}/'
@@ -196,7 +196,7 @@ TBLPROPERTIES (
   'projection.enabled' = 'true',
   'projection.dt.type' = 'date',
   'projection.dt.format' = 'yyyy-MM-dd',
-  'projection.dt.range' = '2015-01-01,NOW+2DAYS',
+  'projection.dt.range' = '2000-01-01,NOW+2DAYS',
   'projection.dt.interval' = '1',
   'projection.dt.interval.unit' = 'DAYS',
   'storage.location.template' = 's3://<bucket>/warehouse-daily/answers/dt=${dt}/'
@@ -234,7 +234,7 @@ TBLPROPERTIES (
   'projection.enabled' = 'true',
   'projection.dt.type' = 'date',
   'projection.dt.format' = 'yyyy-MM-dd',
-  'projection.dt.range' = '2015-01-01,NOW+2DAYS',
+  'projection.dt.range' = '2000-01-01,NOW+2DAYS',
   'projection.dt.interval' = '1',
   'projection.dt.interval.unit' = 'DAYS',
   'storage.location.template' = 's3://<bucket>/warehouse/costs/dt=${dt}/'
@@ -272,7 +272,7 @@ TBLPROPERTIES (
   'projection.enabled' = 'true',
   'projection.dt.type' = 'date',
   'projection.dt.format' = 'yyyy-MM-dd',
-  'projection.dt.range' = '2015-01-01,NOW+2DAYS',
+  'projection.dt.range' = '2000-01-01,NOW+2DAYS',
   'projection.dt.interval' = '1',
   'projection.dt.interval.unit' = 'DAYS',
   'storage.location.template' = 's3://<bucket>/warehouse-daily/costs/dt=${dt}/'
@@ -309,7 +309,7 @@ TBLPROPERTIES (
   'projection.enabled' = 'true',
   'projection.dt.type' = 'date',
   'projection.dt.format' = 'yyyy-MM-dd',
-  'projection.dt.range' = '2015-01-01,NOW+2DAYS',
+  'projection.dt.range' = '2000-01-01,NOW+2DAYS',
   'projection.dt.interval' = '1',
   'projection.dt.interval.unit' = 'DAYS',
   'storage.location.template' = 's3://<bucket>/warehouse/effects/dt=${dt}/'
@@ -346,7 +346,7 @@ TBLPROPERTIES (
   'projection.enabled' = 'true',
   'projection.dt.type' = 'date',
   'projection.dt.format' = 'yyyy-MM-dd',
-  'projection.dt.range' = '2015-01-01,NOW+2DAYS',
+  'projection.dt.range' = '2000-01-01,NOW+2DAYS',
   'projection.dt.interval' = '1',
   'projection.dt.interval.unit' = 'DAYS',
   'storage.location.template' = 's3://<bucket>/warehouse-daily/effects/dt=${dt}/'
@@ -384,7 +384,7 @@ TBLPROPERTIES (
   'projection.enabled' = 'true',
   'projection.dt.type' = 'date',
   'projection.dt.format' = 'yyyy-MM-dd',
-  'projection.dt.range' = '2015-01-01,NOW+2DAYS',
+  'projection.dt.range' = '2000-01-01,NOW+2DAYS',
   'projection.dt.interval' = '1',
   'projection.dt.interval.unit' = 'DAYS',
   'storage.location.template' = 's3://<bucket>/warehouse/events/dt=${dt}/'
@@ -422,7 +422,7 @@ TBLPROPERTIES (
   'projection.enabled' = 'true',
   'projection.dt.type' = 'date',
   'projection.dt.format' = 'yyyy-MM-dd',
-  'projection.dt.range' = '2015-01-01,NOW+2DAYS',
+  'projection.dt.range' = '2000-01-01,NOW+2DAYS',
   'projection.dt.interval' = '1',
   'projection.dt.interval.unit' = 'DAYS',
   'storage.location.template' = 's3://<bucket>/warehouse-daily/events/dt=${dt}/'

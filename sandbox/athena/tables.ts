@@ -9,6 +9,18 @@ export type TableSource = (database: string, name: string) => Promise<string | u
 
 const TYPES: Record<string, string> = { string: 'VARCHAR', int: 'INTEGER', bigint: 'BIGINT', double: 'DOUBLE', boolean: 'BOOLEAN', timestamp: 'TIMESTAMP', date: 'DATE' };
 
+/** The days that a projection reckons: `2000-01-01,NOW+2DAYS`, both included. */
+const projectedDays = (range: string | undefined, nowMs: number): { has(day: string): boolean } => {
+  const dayOf = (bound: string): string => {
+    const [, sign, days] = /^NOW(?:([+-])(\d+)DAYS)?$/.exec(bound) ?? [];
+    if (bound.startsWith('NOW')) return new Date(nowMs + Number(`${sign ?? '+'}${days ?? 0}`) * 86_400_000).toISOString().slice(0, 10);
+    return bound;
+  };
+  const [first, last] = (range ?? '').split(',').map(dayOf);
+  if (!first || !last) throw new Error(`INVALID_TABLE_PROPERTY: projection.dt.range is ${range ?? 'missing'}.`);
+  return { has: (day) => first <= day && day <= last };
+};
+
 const text = (value: string): string => `'${value.replaceAll("'", "''")}'`;
 
 /** Hive's serialisation for JSON reads nothing else in a column of timestamps. */
@@ -17,10 +29,12 @@ const HIVE_TIMESTAMP = '%Y-%m-%d %H:%M:%S.%g';
 /**
  * Tables as a Glue catalogue describes them, with their objects fetched from S3.
  *
- * Objects are fetched once per version. Partitions are found by projection on `dt`, or as they are registered; what lies
- * in neither is not read, as with Athena.
+ * Objects are fetched once per version. Partitions are found by projection on `dt` within its range, or as they are
+ * registered; what lies in neither is not read, as with Athena.
+ *
+ * @param options.nowMs what a range means by `NOW`; default: the clock's
  */
-export const glueTables = ({ endpoint, region, folder }: { endpoint: string; region: string; folder: string }): TableSource & { close(): void } => {
+export const glueTables = ({ endpoint, region, folder, nowMs = () => Date.now() }: { endpoint: string; region: string; folder: string; nowMs?: () => number }): TableSource & { close(): void } => {
   const glue = new GlueClient({ endpoint, region });
   const s3 = new S3Client({ endpoint, region, forcePathStyle: true });
 
@@ -35,10 +49,10 @@ export const glueTables = ({ endpoint, region, folder }: { endpoint: string; reg
     return path;
   };
 
-  /** The partition of a key under a location: `dt=2026-11-01/file` is `2026-11-01`. */
-  const partitionsOf = async (database: string, table: Table): Promise<Set<string> | 'projected' | 'none'> => {
+  /** Which days there are. The partition of a key under a location: `dt=2026-11-01/file` is `2026-11-01`. */
+  const partitionsOf = async (database: string, table: Table): Promise<{ has(day: string): boolean } | 'none'> => {
     if ((table.PartitionKeys ?? []).length === 0) return 'none';
-    if (table.Parameters?.['projection.enabled'] === 'true') return 'projected';
+    if (table.Parameters?.['projection.enabled'] === 'true') return projectedDays(table.Parameters['projection.dt.range'], nowMs());
     const { Partitions = [] } = await glue.send(new GetPartitionsCommand({ DatabaseName: database, TableName: table.Name }));
     return new Set(Partitions.map(({ Values }) => Values![0]!));
   };
@@ -62,7 +76,7 @@ export const glueTables = ({ endpoint, region, folder }: { endpoint: string; reg
         // Athena does not read what begins so.
         if (/(^|\/)[._][^/]*$/.test(rest)) continue;
         const value = /^dt=([^/]+)\//.exec(rest)?.[1] ?? '';
-        if (partitions !== 'none' && (value === '' || (partitions !== 'projected' && !partitions.has(value)))) continue;
+        if (partitions !== 'none' && (value === '' || !partitions.has(value))) continue;
         parts.set(value, [...(parts.get(value) ?? []), await fetched(bucket, Key!, ETag)]);
       }
     }

@@ -163,6 +163,14 @@ describe('the answers are right', () => {
     expect(found).toMatchObject({ requested: voice.length, dialled: voice.filter((call) => call['dialled_at'] !== null).length, busy: voice.filter((call) => call['outcome'] === 'busy').length, cancelled: of('cancelled'), waiting: of('queued') });
   });
 
+  it('of calls as old as any that are taken', async () => {
+    const { row } = fixture.rows.find(({ table, row: each }) => table === 'calls' && each['deleted'] === false && each['voice_call_id'] === null)!;
+    const days = ['2000-01-01', '2013-05-06'];
+    await test.load('archive', days.map((dt, index) => ({ table: 'calls', dt, row: { ...row, project: 'archive', call_id: `old-${dt}`, unit_id: `call/old-${dt}`, load_id: index + 1, call_started_at: `${dt} 00:00:00.000` } })));
+    const found = await Promise.all(days.map((day) => askAll('volume', { project: 'archive', from: day, to: addDays(day, 2) })));
+    expect(found.map((each) => records(each).map(({ day, calls }) => [day, calls]))).toEqual(days.map((day) => [[day, 1]]));
+  });
+
   it('of one project only', async () => {
     const other = await askAll('volume', { project: 'other', groupBy: [] });
     expect(records(other)[0]!['calls']).toBe(buildFixture('other', 20).calls.filter((call) => call['voice_call_id'] === null || call['dialled_at'] !== null).length);

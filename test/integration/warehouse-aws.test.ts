@@ -34,7 +34,7 @@ beforeAll(async () => {
   const folder = await mkdtemp(join(tmpdir(), 'aftercall-athena-'));
   aws = await startAws();
   glue = new GlueClient({ region: REGION, endpoint: aws.url });
-  const tables = glueTables({ endpoint: aws.url, region: REGION, folder });
+  const tables = glueTables({ endpoint: aws.url, region: REGION, folder, nowMs: () => DAY + 5 * DAY_MS });
   const athena = await startAthena({ pythonPath: sqlglotPython(), tables });
   world = await openWarehouse(await anyDatabase(), {
     objects: createS3Store({ bucket: aws.bucket, region: REGION, endpoint: aws.url }),
@@ -131,5 +131,13 @@ describe('the warehouse in a bucket', () => {
     await Promise.all(Array.from({ length: 3 }, () => registerAnew()('default', 'calls', signal)));
     const known = await inGlue();
     for (const form of FORMS) expect(statementOf(known.get(catalogTable('default', form, 'calls'))!)).toBe(athenaSql(DATABASE, aws.bucket, 'default', form, 'calls'));
+  });
+
+  it('gives it the days that are looked at now', async () => {
+    const name = catalogTable('default', 'json', 'costs');
+    const { StorageDescriptor, Parameters, PartitionKeys } = (await inGlue()).get(name)!;
+    await glue.send(new UpdateTableCommand({ DatabaseName: DATABASE, TableInput: { Name: name, TableType: 'EXTERNAL_TABLE', Parameters: { ...Parameters, 'projection.dt.range': '2015-01-01,NOW+2DAYS' }, PartitionKeys, StorageDescriptor } }));
+    await registerAnew()('default', 'costs', AbortSignal.timeout(60_000));
+    expect(statementOf((await inGlue()).get(name)!)).toBe(athenaSql(DATABASE, aws.bucket, 'default', 'json', 'costs'));
   });
 });

@@ -13,7 +13,8 @@ import { withDuckDb } from '../../src/adapters/warehouse/duckdb-instance.ts';
 import type { Dialect, QueryEngine } from '../../src/adapters/warehouse/engine.ts';
 import { createSnowflakeClient, freshRequestId } from '../../src/adapters/warehouse/snowflake/client.ts';
 import { createSnowflakeEngine } from '../../src/adapters/warehouse/snowflake/engine.ts';
-import { catalogTable, fileColumns, tablePrefix, WAREHOUSE_TABLES, type WarehouseForm, type WarehouseTable } from '../../src/domain/warehouse-tables.ts';
+import { athenaTable } from '../../src/adapters/warehouse/table-definitions.ts';
+import { fileColumns, tablePrefix, WAREHOUSE_TABLES, type WarehouseForm, type WarehouseTable } from '../../src/domain/warehouse-tables.ts';
 import { REGION, startAws, type TestAws } from './moto.ts';
 import { sqlglotPython, startTestSnowflake, type TestSnowflake } from './snowflake.ts';
 import type { LoadedRow } from './warehouse-fixture.ts';
@@ -31,16 +32,14 @@ export interface TestEngines {
 
 const FORMS = ['json', 'parquet'] as const satisfies readonly WarehouseForm[];
 const DATABASE = 'aftercall';
-const HIVE = {
-  json: { library: 'org.apache.hive.hcatalog.data.JsonSerDe', input: 'org.apache.hadoop.mapred.TextInputFormat', output: 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat' },
-  parquet: { library: 'org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe', input: 'org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat', output: 'org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat' },
-} as const;
+/** When it is asked, as Athena reckons days: some after those of the rows. */
+const NOW_MS = Date.UTC(2026, 10, 20);
 const SNOWFLAKE_TYPE = { string: 'VARCHAR', int: 'INTEGER', bigint: 'BIGINT', double: 'DOUBLE', boolean: 'BOOLEAN', timestamp: 'TIMESTAMP_NTZ(3)', date: 'DATE' } as const;
 
 export const startEngines = async (): Promise<TestEngines> => {
   const folder = await mkdtemp(join(tmpdir(), 'aftercall-engines-'));
   const [aws, snowflake] = await Promise.all([startAws(), startTestSnowflake()]);
-  const tables = glueTables({ endpoint: aws.url, region: REGION, folder: join(folder, 'fetched') });
+  const tables = glueTables({ endpoint: aws.url, region: REGION, folder: join(folder, 'fetched'), nowMs: () => NOW_MS });
   const athena = await startAthena({ pythonPath: sqlglotPython(), tables });
   const glue = new GlueClient({ region: REGION, endpoint: aws.url });
   const client = createSnowflakeClient(snowflake.config);
@@ -54,24 +53,9 @@ export const startEngines = async (): Promise<TestEngines> => {
     await glue.send(new CreateDatabaseCommand({ DatabaseInput: { Name: DATABASE } })).catch(() => {});
     for (const table of WAREHOUSE_TABLES) {
       for (const form of FORMS) {
-        await glue.send(
-          new CreateTableCommand({
-            DatabaseName: DATABASE,
-            TableInput: {
-              Name: catalogTable(project, form, table),
-              TableType: 'EXTERNAL_TABLE',
-              PartitionKeys: [{ Name: 'dt', Type: 'string' }],
-              Parameters: { 'projection.enabled': 'true' },
-              StorageDescriptor: {
-                Location: `s3://${aws.bucket}/${tablePrefix(project, form, table)}`,
-                Columns: fileColumns(table).map(({ name, type }) => ({ Name: name, Type: type })),
-                InputFormat: HIVE[form].input,
-                OutputFormat: HIVE[form].output,
-                SerdeInfo: { SerializationLibrary: HIVE[form].library },
-              },
-            },
-          }),
-        );
+        const { name, location, columns, library, input, output, properties } = athenaTable(aws.bucket, project, form, table);
+        const TableInput = { Name: name, TableType: 'EXTERNAL_TABLE', PartitionKeys: [{ Name: 'dt', Type: 'string' }], Parameters: properties, StorageDescriptor: { Location: location, Columns: columns.map((column) => ({ Name: column.name, Type: column.type })), InputFormat: input, OutputFormat: output, SerdeInfo: { SerializationLibrary: library } } };
+        await glue.send(new CreateTableCommand({ DatabaseName: DATABASE, TableInput }));
       }
     }
   };

@@ -38,8 +38,9 @@ export const createGlueTables = (config: GlueConfig) => {
       await orExists(client.send(new CreateTableCommand({ DatabaseName: config.GLUE_DATABASE, TableInput: definition }), abort));
     } else {
       const known = new Set(existing.Table.StorageDescriptor?.Columns?.map(({ Name }) => Name));
-      // An older version's table gains the columns that have come since.
-      if (columns.some((column) => !known.has(column.name))) await client.send(new UpdateTableCommand({ DatabaseName: config.GLUE_DATABASE, TableInput: definition }), abort);
+      // An older version's table gains the columns that have come since, and the days that are looked at now.
+      const isOlder = columns.some((column) => !known.has(column.name)) || Object.entries(properties).some(([property, value]) => existing.Table?.Parameters?.[property] !== value);
+      if (isOlder) await client.send(new UpdateTableCommand({ DatabaseName: config.GLUE_DATABASE, TableInput: definition }), abort);
     }
     ready.add(name);
   };

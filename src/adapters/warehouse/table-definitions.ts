@@ -25,8 +25,8 @@ const SERDES: Record<WarehouseForm, { library: string; input: string; output: st
   json: { library: 'org.apache.hive.hcatalog.data.JsonSerDe', input: 'org.apache.hadoop.mapred.TextInputFormat', output: 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat' },
   parquet: { library: 'org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe', input: 'org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat', output: 'org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat' },
 };
-/** Before any call that is likely to be loaded; days without files cost Athena nothing but a look. */
-const FIRST_DAY = '2015-01-01';
+/** No call is taken from before; days without files cost Athena nothing but a look. */
+const FIRST_DAY = '2000-01-01';
 
 /** A table of files as Glue and Athena know it: its days are reckoned, never registered. */
 export const athenaTable = (bucket: string, project: string, form: WarehouseForm, table: WarehouseTable) => {
