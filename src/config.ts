@@ -91,7 +91,7 @@ export const SETTINGS = {
   ANALYTICS_TIMEOUT: setting(someTime, { group: 'Catalogue', about: 'How long one question of the analytics API may take; then it is cancelled.', default: '30s' }),
   ATHENA_WORKGROUP: setting(text, { group: 'Catalogue', about: 'Athena workgroup.', default: 'primary' }),
   ATHENA_ENDPOINT_URL: setting(url, { group: 'Catalogue', about: 'Another endpoint for Athena alone, e.g. of a private network.', optional: true }),
-  ATHENA_OUTPUT: setting(z.string().regex(/^s3:\/\//, 'must start with s3://'), { group: 'Catalogue', about: 'Where Athena writes results, `s3://…`.', optional: true }),
+  ATHENA_OUTPUT: setting(z.string().regex(/^s3:\/\//, 'must start with s3://'), { group: 'Catalogue', about: 'Where Athena writes results, `s3://…`. They hold texts of issues and names of agents, also of calls that are erased since, and nothing here deletes them: set a lifecycle rule that does after a day, versions included.', optional: true }),
 
   SNOWFLAKE_ACCOUNT: setting(text, { group: 'Snowflake', about: 'Account identifier, e.g. `ORG-ACCOUNT`. With none of these, Snowflake is not used.', optional: true }),
   SNOWFLAKE_URL: setting(url, { group: 'Snowflake', about: 'Where its SQL API is; default: `https://<account>.snowflakecomputing.com`.', optional: true }),
