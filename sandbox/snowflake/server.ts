@@ -37,7 +37,7 @@ const refuse = (response: Response, status: number, code: string, message: strin
  * A stand-in for Snowflake's SQL API, with real results: statements are checked against Snowflake's grammar by sqlglot,
  * written for DuckDB and run there.
  *
- * A repeat of a `requestId` with `retry=true` is answered with the first statement. Acts out `hold` (a statement seems to
+ * Its account reads texts as times by formats of its own, unless a request says others. A repeat of a `requestId` with `retry=true` is answered with the first statement. Acts out `hold` (a statement seems to
  * run `forMs` longer). Statements that Snowflake would refuse although they are grammatical may pass here.
  */
 export const startSnowflake = async ({ pythonPath, publicKey, identity = SNOWFLAKE_ACCOUNT, port = 0, dataFolder, syncMs = SYNC_MS, partitionRows = PARTITION_ROWS }: SnowflakeOptions): Promise<SandboxServer> => {

@@ -11,6 +11,8 @@ export interface StatementRequest {
   database?: string;
   schema?: string;
   bindings?: Record<string, GivenBinding>;
+  /** Of the session, by their names in capitals. */
+  parameters?: Record<string, string>;
 }
 
 export interface Failure {
@@ -38,6 +40,15 @@ const UNSUPPORTED = refusal('391911', '0A000', 'Unsupported statement type.');
 const CANCELLED = refusal('000604', '57014', 'SQL execution canceled');
 const LATE: Failure = { status: 408, code: '000630', sqlState: '57014', message: 'Statement reached its statement or warehouse timeout and was canceled.' };
 
+/**
+ * What reads text as times goes by formats that an account may set. The sandbox's account has set others than the ISO
+ * ones, so a request that does not say its own is refused.
+ */
+const READS_TEXT = [
+  { as: /\bTO_TIMESTAMP\w*\(|\bAS TIMESTAMP|::TIMESTAMP/i, parameter: 'TIMESTAMP_INPUT_FORMAT', failure: refusal('100035', '22007', 'Timestamp is not recognized') },
+  { as: /\bTO_DATE\(|\bAS DATE\b|::DATE\b/i, parameter: 'DATE_INPUT_FORMAT', failure: refusal('100040', '22007', 'Date is not recognized') },
+];
+
 interface Options {
   engine: Engine;
   translator: Translator;
@@ -49,7 +60,7 @@ export const createStatements = ({ engine, translator, record }: Options) => {
   const byHandle = new Map<string, Statement>();
   let line: Promise<void> = Promise.resolve();
 
-  const check = async ({ statement, database, schema }: StatementRequest): Promise<Translated | Failure> => {
+  const check = async ({ statement, database, schema, parameters = {} }: StatementRequest): Promise<Translated | Failure> => {
     let translated: Translated[];
     try {
       translated = await translator.translate(statement, 'snowflake');
@@ -60,6 +71,8 @@ export const createStatements = ({ engine, translator, record }: Options) => {
     if (translated.length !== 1) return refusal('000008', '0A000', `Actual statement count ${translated.length} did not match the desired statement count 1.`);
     const [only] = translated as [Translated];
     if (only.kind === 'other') return UNSUPPORTED;
+    const unread = READS_TEXT.find(({ as, parameter }) => as.test(statement) && !parameters[parameter]?.startsWith('YYYY-MM-DD'));
+    if (unread) return unread.failure;
     if (!database || !schema) return refusal('090105', '22000', "Cannot perform operation. This session does not have a current database. Call 'USE DATABASE', or use a qualified name.");
     const elsewhere = only.tables.find((table) => (table.database && table.database.toUpperCase() !== database.toUpperCase()) || (table.schema && table.schema.toUpperCase() !== schema.toUpperCase()));
     if (elsewhere) return refusal('002003', '02000', `SQL compilation error:\nDatabase '${elsewhere.database}' does not exist or not authorized.`);

@@ -50,6 +50,14 @@ describe('the Snowflake client', () => {
     expect(decodeCell(cell, { name: 'x', type })).toEqual(value);
   });
 
+  it('says how texts are read as times, whatever the account has set', async () => {
+    const at = "SELECT CAST('2026-11-01 05:59:59.125' AS TIMESTAMP_NTZ) AS at";
+    expect((await run(at)).rows).toEqual([['2026-11-01T05:59:59.125Z']]);
+    // A request that leaves it to the account.
+    const plain = await fetch(`${snowflake.url}/api/v2/statements`, { method: 'POST', headers: { authorization: `Bearer ${createSnowflakeTokens(snowflake.config).token()}`, 'content-type': 'application/json', 'user-agent': 'test' }, body: JSON.stringify({ statement: at, database: snowflake.config.SNOWFLAKE_DATABASE, schema: snowflake.config.SNOWFLAKE_SCHEMA }) });
+    expect([plain.status, await plain.json()]).toEqual([422, expect.objectContaining({ code: '100035' })]);
+  });
+
   it('fetches partitions, which come compressed, and stops when it has as many rows as it needs', async () => {
     const many = 'SELECT value AS n FROM (SELECT * FROM (VALUES (1), (2), (3), (4), (5), (6), (7), (8)) AS numbers (value)) ORDER BY n';
     expect((await run(many)).rows.flat()).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);

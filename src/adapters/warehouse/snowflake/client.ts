@@ -148,7 +148,7 @@ export const createSnowflakeClient = (config: SnowflakeConfig): SnowflakeClient 
         ...(config.SNOWFLAKE_ROLE ? { role: config.SNOWFLAKE_ROLE } : {}),
         ...(bindings.length > 0 ? { bindings: Object.fromEntries(bindings.map((value, index) => [String(index + 1), bindingOf(value)])) } : {}),
         // What an account or a user may have set otherwise, and results depend on.
-        parameters: { TIMEZONE: 'UTC', WEEK_START: '1', QUERY_TAG: 'aftercall' },
+        parameters: { TIMEZONE: 'UTC', WEEK_START: '1', TIMESTAMP_INPUT_FORMAT: 'YYYY-MM-DD HH24:MI:SS.FF3', DATE_INPUT_FORMAT: 'YYYY-MM-DD', ROWS_PER_RESULTSET: '0', QUERY_TAG: 'aftercall' },
       });
       let handle: string | undefined;
       try {
