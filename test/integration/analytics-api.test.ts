@@ -11,6 +11,7 @@ import { listen, type RunningApi } from '../../src/api/app.ts';
 import type { QueryEngine } from '../../src/adapters/warehouse/engine.ts';
 import { createSnowflakeEngine } from '../../src/adapters/warehouse/snowflake/engine.ts';
 import { QUERY_NAMES } from '../../src/domain/analytics/catalogue.ts';
+import { addDays } from '../../src/domain/analytics/zone.ts';
 import type { Principal } from '../../src/domain/access.ts';
 import { DEFAULT_SETTINGS } from '../../src/domain/settings.ts';
 import { createLog } from '../../src/telemetry/log.ts';
@@ -75,6 +76,15 @@ describe('the analytics API', () => {
     const answer = await json(get('/volume?from=2026-11-01&to=2026-11-02&timeZone=America/New_York&groupBy=hour'));
     expect(answer).toMatchObject({ from: '2026-11-01T04:00:00.000Z', to: '2026-11-02T05:00:00.000Z', timeZone: 'America/New_York' });
     expect(answer.rows.map((row) => row['hour'])).toEqual(expect.arrayContaining(['2026-11-01T01:00:00-04:00', '2026-11-01T01:00:00-05:00']));
+  });
+
+  it('means the last thirty days, today among them, or those before the end that is given', async () => {
+    const days = ({ from, to }: { from: string; to: string }): number => (Date.parse(to) - Date.parse(from)) / 86_400_000;
+    const before = new Date().toISOString().slice(0, 10);
+    const recent = await json(get('/volume?timeZone=UTC'));
+    expect([addDays(before, 1), addDays(new Date().toISOString().slice(0, 10), 1)]).toContain(recent.to.slice(0, 10));
+    expect(days(recent)).toBe(30);
+    expect(await json(get('/volume?timeZone=UTC&to=2026-11-01'))).toMatchObject({ from: '2026-10-02T00:00:00.000Z', to: '2026-11-01T00:00:00.000Z' });
   });
 
   it('takes points in time, and several values of a filter, an empty one for none', async () => {

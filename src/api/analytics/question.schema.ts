@@ -59,7 +59,7 @@ const pointIn = (path: 'from' | 'to', text: string, timeZone: string): number =>
   return time;
 };
 
-/** Default: the last thirty days and today. */
+/** Default: the last thirty days, today among them; with one end given, the thirty days before it or up to today. */
 const spanIn = ({ from, to }: Pick<Parameters, 'from' | 'to'>, timeZone: string, nowMs: number): Span => {
   const toMs = to === undefined ? startOf(addDays(dayIn(nowMs, timeZone), 1), timeZone) : pointIn('to', to, timeZone);
   const fromMs = from === undefined ? startOf(addDays(dayIn(toMs, timeZone), -DEFAULT_DAYS), timeZone) : pointIn('from', from, timeZone);
