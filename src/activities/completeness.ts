@@ -76,7 +76,7 @@ export const createCompletenessActivities = ({ adaptersOf, calls, completeness, 
     const listed = ofTheDay.map((call): ListedCall => ({ callId: call.callId, status: statusOf(call) }));
     const missing = new Set(await completeness.noteListed(key, [...listed, ...(page.leftOut ?? []).map((callId): ListedCall => ({ callId: callId.slice(0, 200), status: 'left_out' }))]));
     if (missing.size > 0 && isToTakeIn) await takeIn(key, ofTheDay.filter(({ callId }) => missing.has(callId)), pace);
-    if (missing.size > 0 && !isToTakeIn) await completeness.noteProblem(key, [...missing], 'The day was only to be compared.');
+    if (missing.size > 0 && !isToTakeIn) await completeness.noteOnlyCompared(key, [...missing]);
     return page.next ? { next: page.next } : {};
   };
 

@@ -134,6 +134,12 @@ export const createCompleteness = (db: Database) => ({
     return rows.filter(({ status, state, stale }) => (status === 'completed' || status === 'abandoned') && (state === null || (state === 'staged' && stale))).map((row) => row.call_id);
   },
 
+  /** Writes down that calls could have been taken in, and were not to be. */
+  async noteOnlyCompared({ project, source, day }: DayKey, callIds: readonly string[]): Promise<void> {
+    if (callIds.length === 0) return;
+    await db.updateTable('completeness_listed').set({ status: 'only_compared' }).where('project', '=', project).where('source', '=', source).where('day', '=', day).where('call_id', 'in', callIds).execute();
+  },
+
   /** Writes down why calls could not be taken in. */
   async noteProblem({ project, source, day }: DayKey, callIds: readonly string[], problem: string): Promise<void> {
     if (callIds.length === 0) return;

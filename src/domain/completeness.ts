@@ -25,6 +25,7 @@ export const GAP_REASONS = [
   'erased',
   'left_out_id',
   'not_taken_in',
+  'only_compared',
   'before_first_window',
   'deleted_there',
   'moved_day',
@@ -61,6 +62,7 @@ export const REASONS: Record<GapReason, ReasonSpec> = {
   erased: { settled: true, meaning: 'It was erased here, and stays so.', advice: '' },
   left_out_id: { settled: true, meaning: 'Its ID cannot stand in the names of objects and workflows.', advice: 'Give it another ID at its source, or hand it in by webhook under another.' },
   not_taken_in: { settled: false, meaning: 'It was not taken in; the detail says why.', advice: 'Mend what the detail names, then reconcile the day again.' },
+  only_compared: { settled: false, meaning: 'It is not here, and the day was only to be compared: it may not have been polled yet.', advice: 'Reconcile the day without `takeIn: false` to have it, or wait for the window that it falls into.' },
   before_first_window: { settled: true, meaning: 'It is from before this source was first read, and nobody has asked for it.', advice: 'To have it, read a window of that time: `npm run schedule -- backfill`.' },
   deleted_there: { settled: true, meaning: 'We have it; its source does not list it any more, though it lists others of that time.', advice: 'If it was deleted for its customer’s sake, erase it here, too.' },
   moved_day: { settled: true, meaning: 'Its source has it under another day now.', advice: '' },
@@ -188,8 +190,8 @@ export interface CompletenessActivities {
 
 /** A call as the comparison has found it: what its source lists, and how it stands here. */
 export interface Compared {
-  /** `waiting`: handed in, and not taken in yet. `left_out`: its ID is none that we can use. `too_old`: from before the source was watched. `unplaced`: somebody else placed it, and the project takes none of those. */
-  status: 'completed' | 'abandoned' | 'open' | 'waiting' | 'left_out' | 'too_old' | 'unplaced' | 'erased';
+  /** `waiting`: handed in, and not taken in yet. `left_out`: its ID is none that we can use. `too_old`: from before the source was watched. `unplaced`: somebody else placed it, and the project takes none of those. `only_compared`: it could have been taken in, and was not to be. */
+  status: 'completed' | 'abandoned' | 'open' | 'waiting' | 'left_out' | 'too_old' | 'unplaced' | 'only_compared' | 'erased';
   /** Why it could not be taken in. */
   problem: string | null;
   ours: (Standing & { step: string | null; attention: { code: string; message: string } | null }) | null;
@@ -212,6 +214,8 @@ export const judge = ({ status, problem, ours }: Compared): { verdict: Verdict; 
       return { verdict: 'before_first_window', detail: null };
     case 'unplaced':
       return { verdict: 'filtered', detail: 'The project takes in no calls that it did not place (`takeUnplacedCalls`).' };
+    case 'only_compared':
+      return { verdict: 'only_compared', detail: null };
     case 'open':
       return { verdict: 'open_at_source', detail: null };
     case 'waiting':

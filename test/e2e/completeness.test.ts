@@ -325,7 +325,11 @@ describe('a day with every kind of gap', () => {
   it('takes nothing in when it is only to compare, and nothing twice', async () => {
     const quiet = dayAgo(3);
     const callId = await add({ status: 'abandoned' }, quiet.fromMs + HOUR_MS);
-    expect(await compare('webex', quiet.day, { takeIn: false, by: 'auditor' })).toMatchObject({ listed: 1, ours: 0, gaps: { not_taken_in: 1 }, takenIn: 0, askedBy: 'auditor' });
+    expect(await compare('webex', quiet.day, { takeIn: false, by: 'auditor' })).toMatchObject({ listed: 1, ours: 0, gaps: { only_compared: 1 }, takenIn: 0, askedBy: 'auditor' });
+    // Nobody is called for what is on its way.
+    const { rows: told } = await sql<{ day: string }>`select message -> 'facts' ->> 'day' as day from messages where event = 'completeness.gap'`.execute(system.wiring.db);
+    expect(told.length).toBeGreaterThan(0);
+    expect(told.map(({ day: of }) => of)).not.toContain(quiet.day);
     expect(await system.wiring.calls.find(system.key(callId))).toBeUndefined();
     expect(await compare('webex', quiet.day)).toMatchObject({ listed: 1, ours: 1, takenIn: 1, unexplained: 0 });
     await until(callId, 'completed');

@@ -44,6 +44,8 @@ describe('the reason of a gap', () => {
     ['erased', { status: 'erased' }, 'erased', null],
     ['handed in and not delivered', { status: 'waiting', problem: 'Temporal is down.' }, 'not_taken_in', 'Temporal is down.'],
     ['not to be taken in', { problem: 'invalid' }, 'not_taken_in', 'invalid'],
+    ['only to be compared', { status: 'only_compared' }, 'only_compared', null],
+    ['only to be compared, and ours since', { status: 'only_compared', ours: standing('processing') }, 'in_progress', null],
     ['there and not here', {}, 'unexplained', null],
     ['abandoned there and not here', { status: 'abandoned' }, 'unexplained', null],
   ])('%s', (_what, more, verdict, detail) => expect(judge(compared(more))).toEqual({ verdict, detail }));
@@ -51,7 +53,7 @@ describe('the reason of a gap', () => {
   it('has words, and says whether more is to come', () => {
     for (const reason of GAP_REASONS) expect(REASONS[reason].meaning).toMatch(/\.$/);
     // What a person or time can still change keeps a day open.
-    expect(GAP_REASONS.filter((reason) => !REASONS[reason].settled)).toEqual(['in_progress', 'no_recording_yet', 'awaiting_approval', 'parked', 'failed', 'cancelled', 'open_at_source', 'not_taken_in', 'unexplained']);
+    expect(GAP_REASONS.filter((reason) => !REASONS[reason].settled)).toEqual(['in_progress', 'no_recording_yet', 'awaiting_approval', 'parked', 'failed', 'cancelled', 'open_at_source', 'not_taken_in', 'only_compared', 'unexplained']);
     expect(isSettled({ gaps: { too_short: 3, erased: 1 }, notListed: { deleted_there: 1 } })).toBe(true);
     expect(isSettled({ gaps: { too_short: 3, parked: 1 }, notListed: {} })).toBe(false);
     expect(isSettled({ gaps: {}, notListed: { unexplained: 1 } })).toBe(false);
