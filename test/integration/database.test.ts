@@ -268,7 +268,7 @@ describe.each(['PGlite', 'PostgreSQL'] as const)('the database on %s', (engine) 
 
 describe('a PostgreSQL that goes away', () => {
   it('fails what is under way, and nothing else', async () => {
-    const own = await startPostgres();
+    const own = await startPostgres({ own: true });
     const db = await openDatabase(own.url);
     const begun = Promise.withResolvers<void>();
     const stopped = Promise.withResolvers<void>();
