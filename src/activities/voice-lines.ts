@@ -4,6 +4,7 @@ import type { VoiceLinesClient } from '../client/voice-lines.ts';
 import type { Projects } from '../db/projects.ts';
 import type { HeldBack } from '../db/schema.ts';
 import type { VoiceLines } from '../db/voice-lines.ts';
+import { TURN_AHEAD_MS } from '../domain/daily-limit.ts';
 import { isAftercallError } from '../domain/errors.ts';
 import type { LinesLook, VoiceLinesActivities } from '../domain/voice-lines.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -19,14 +20,14 @@ interface Dependencies {
 
 /** A reading of the account's limit is used for so long. Our own calls are counted exactly, at every look. */
 const READING_LASTS_MS = 2_000;
-/** Calls are given their turn this far ahead: long enough for a steady rate, short enough that a pause takes effect. */
-const AHEAD_MS = 3_000;
 /** All lines are in use: ours say when they become free, others' do not. */
 const LINES_LOOK_MS = 10_000;
 /** A start that was lost is made good after this. */
 const LOST_AFTER_MS = 15_000;
 const SHORTEST_LOOK_MS = 250;
 const LONGEST_LOOK_MS = 15 * 60_000;
+/** While the account's calls are braked: what became of the one that is tried may be known by then. */
+const BRAKED_LOOK_MS = 15_000;
 const TROUBLE_LOOK_MS = 30_000;
 const NOT_CONNECTED: HeldBack = { code: 'CONFIG_INVALID', message: 'Nobody places calls for this project: Retell is not connected.', advice: 'Connect Retell. What waits is dialled then.' };
 
@@ -97,8 +98,13 @@ export const createVoiceLinesActivities = ({ adaptersOf, projects, voiceLines, c
         log.warn({ project, code: error.code }, 'voice calls wait: the limit of the account cannot be read');
         return answer(0, error.retryAfterMs ?? TROUBLE_LOOK_MS, { code: error.code, message: error.message, advice: error.advice });
       }
-      const taken = await voiceLines.take({ project, account: voice.account, nowMs: Date.now(), rules, most, callsPerSecond: voice.callsPerSecond, aheadMs: AHEAD_MS });
+      const taken = await voiceLines.take({ project, account: voice.account, nowMs: Date.now(), rules, most, callsPerSecond: voice.callsPerSecond, aheadMs: TURN_AHEAD_MS });
       await startAll(project, taken.start);
+      if (taken.braked) {
+        const { nextAtMs, ...brake } = taken.braked;
+        log.warn({ project, code: brake.code }, 'voice calls are braked: the last ones did not go out');
+        return answer(taken.start.length, Math.min(Math.max(nextAtMs - Date.now(), SHORTEST_LOOK_MS), BRAKED_LOOK_MS), brake);
+      }
       // What looks like others' lines may have been ours a moment ago.
       if (taken.lacking === 'lines') return answer(taken.start.length, others > 0 ? READING_LASTS_MS : LINES_LOOK_MS);
       // Whoever shares the account has used its rate up. After calls of our own, that time has passed.

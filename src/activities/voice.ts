@@ -74,6 +74,17 @@ export const createVoiceActivities = ({ voiceCalls, handOver, adaptersOf, pace, 
     return standing(key);
   };
 
+  const lookUp = async (key: VoiceCallKey): Promise<VoiceStanding> => {
+    const row = await voiceCalls.get(key.project, key.voiceCallId);
+    if (row.providerCallId !== null) return takeIn(key, 'lookup', await asTold(row, row.providerCallId));
+    const provider = await providerOf(key.project);
+    const found = await provider.findByMetadata(key, signal());
+    // The one that began first is the call that was meant.
+    const inOrder = found.toSorted((one, other) => (one.startedAtMs ?? Infinity) - (other.startedAtMs ?? Infinity));
+    for (const call of inOrder) await takeIn(key, 'lookup', call);
+    return standing(key);
+  };
+
   return {
     async dialVoiceCall(key) {
       const row = await voiceCalls.get(key.project, key.voiceCallId);
@@ -96,6 +107,7 @@ export const createVoiceActivities = ({ voiceCalls, handOver, adaptersOf, pace, 
         if (!isAftercallError(error) || signal().aborted) throw error;
         if (error.outcome !== 'refused') {
           log.warn({ ...key, code: error.code }, 'it is not known whether a call was dialled');
+          await voiceCalls.doubt(key, { dials: voiceCall.dials, reason: error.message });
           return { kind: 'unknown', standing: await standing(key), reason: error.message };
         }
         if (WAIT_MS[error.code] !== undefined) return { kind: 'passed', standing: await later(key, { from: 'dialling', dials: voiceCall.dials }, error) };
@@ -104,16 +116,7 @@ export const createVoiceActivities = ({ voiceCalls, handOver, adaptersOf, pace, 
       }
     },
 
-    async lookUpVoiceCall(key) {
-      const row = await voiceCalls.get(key.project, key.voiceCallId);
-      if (row.providerCallId !== null) return takeIn(key, 'lookup', await asTold(row, row.providerCallId));
-      const provider = await providerOf(key.project);
-      const found = await provider.findByMetadata(key, signal());
-      // The one that began first is the call that was meant.
-      const inOrder = found.toSorted((one, other) => (one.startedAtMs ?? Infinity) - (other.startedAtMs ?? Infinity));
-      for (const call of inOrder) await takeIn(key, 'lookup', call);
-      return standing(key);
-    },
+    lookUpVoiceCall: lookUp,
 
     readVoiceCall: standing,
 
@@ -157,7 +160,7 @@ export const createVoiceActivities = ({ voiceCalls, handOver, adaptersOf, pace, 
         case 'dialled':
           return takeIn(key, 'lookup', await confirmed(row, resolution, await providerOf(project)));
         case 'look_again':
-          return this.lookUpVoiceCall(key);
+          return lookUp(key);
         case 'dial_again':
           if (row.providerCallId !== null) throw new AftercallError('CONFLICT', 'This call was dialled: it is not dialled again.', { advice: 'Give it up, and place another call.', outcome: 'refused' });
           // Another attempt at this may have done it: then it stands in the queue, or beyond.

@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import { leavesTurns } from '../domain/daily-limit.ts';
 import { isTimeZone } from '../domain/local-time.ts';
 import { parseBinding } from '../domain/preset.ts';
-import { leavesTime, WEEKDAYS } from '../domain/quiet-hours.ts';
+import { WEEKDAYS } from '../domain/quiet-hours.ts';
 import { STAGING_ACTS } from '../domain/staging.ts';
 import type { ProjectSettings } from '../domain/settings.ts';
 
@@ -105,7 +106,7 @@ export const SETTING_SHAPES = {
   runsChat: chat,
   alertsChat: chat,
   timeZone: z.string().max(60).refine(isTimeZone, 'must be the name of a time zone, as in Asia/Singapore'),
-  quietHours: z.array(QuietWindowShape).max(20).refine(leavesTime, 'leave no time of the week at which anybody could be called'),
+  quietHours: z.array(QuietWindowShape).max(20).refine(leavesTurns, 'leave no time of the week at which anybody could be called: two minutes in a row'),
   voiceCallsPerNumberPerDay: z.number().int().min(0).max(1_000),
   voiceNumbers: z.array(E164).max(500),
   voiceLines: z.number().int().min(0).max(10_000),

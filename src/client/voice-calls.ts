@@ -14,7 +14,11 @@ import { SEARCH_ATTRIBUTES } from './temporal.ts';
 const UPDATE_PATIENCE_MS = 30_000;
 /** A call on a line that nobody has written of for this long may have lost its workflow. Above the longest wait between two look-ups. */
 const UNWATCHED_AFTER_MS = 20 * 60_000;
+/** The same of a call that waits for a person: its workflow has next to nothing to do, and there may be thousands. */
+const PARKED_UNWATCHED_AFTER_MS = 6 * 3_600_000;
 const UNWATCHED_PAGE = 500;
+/** Of one sweep; what is left is for the next. */
+const MOST_PAGES = 40;
 /** A hand-over that failed for good is tried again once a day: somebody may have connected Retell again. After a week it is left to a person. */
 const HAND_OVER_AGAIN_MS = 86_400_000;
 const HAND_OVER_FOR_MS = 7 * 86_400_000;
@@ -68,6 +72,9 @@ export const createVoiceCallsClient = ({ client, voiceCalls, pace, voicePace, lo
     }
     if (error instanceof WorkflowNotFoundError) {
       const { state } = await voiceCalls.get(key.project, key.voiceCallId);
+      if (state === 'needs_attention' && (await watch(key))) {
+        return new AftercallError('CONFLICT', `Nobody watched this voice call, so that there was nobody to ${name} it: its workflow had been ended in Temporal.`, { advice: 'It is watched again from now on. Try again in a moment.', outcome: 'refused', cause: error });
+      }
       return new AftercallError('CONFLICT', `Nobody watches this voice call, so that there is nobody to ${name} it: it is ${state.replaceAll('_', ' ')}.`, {
         advice: 'If it was just taken up, try again in a moment. If its workflow was ended in Temporal, it is watched again within the hour.',
         outcome: 'refused',
@@ -113,8 +120,11 @@ export const createVoiceCallsClient = ({ client, voiceCalls, pace, voicePace, lo
 
     /** Finds calls whose workflow was ended in Temporal, and has them watched again; and those whose hand-over failed, and has them handed over. */
     async sweep(): Promise<void> {
-      for (const key of await voiceCalls.unwatched(new Date(Date.now() - UNWATCHED_AFTER_MS), UNWATCHED_PAGE)) {
-        if (await watch(key)) log.warn({ ...key }, 'a voice call had lost its workflow and is watched again');
+      const [since, parkedSince] = [UNWATCHED_AFTER_MS, PARKED_UNWATCHED_AFTER_MS].map((ms) => new Date(Date.now() - ms)) as [Date, Date];
+      for (let pages = 0; pages < MOST_PAGES; pages += 1) {
+        const found = await voiceCalls.unwatched({ since, parkedSince }, UNWATCHED_PAGE);
+        for (const key of found) if (await watch(key)) log.warn({ ...key }, 'a voice call had lost its workflow and is watched again');
+        if (found.length < UNWATCHED_PAGE) break;
       }
       const failed = await voiceCalls.notHandedOver({ before: new Date(Date.now() - HAND_OVER_AGAIN_MS), settledSince: new Date(Date.now() - HAND_OVER_FOR_MS) }, UNWATCHED_PAGE);
       // A workflow that finds its call over hands it over, and ends.

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type Selectable, sql, type Transaction } from 'kysely';
+import { TURN_MS } from '../domain/daily-limit.ts';
 import { AftercallError } from '../domain/errors.ts';
 import type { TrackingEvent } from '../domain/tracking.ts';
 import { type Observation, ON_A_LINE, type ProviderCall, VOICE_STATES, type VoiceCallKey, type VoiceCallRequest, type VoiceOutcome, type VoicePriority, type VoiceState } from '../domain/voice.ts';
@@ -60,6 +61,8 @@ export interface VoiceCallFilter {
   number?: string;
   requestedFrom?: Date;
   requestedTo?: Date;
+  /** Of those that wait for a person: for what. */
+  attention?: VoiceAttention['code'];
 }
 
 /** `dial`: this attempt, and no other, is to dial. `unknown`: an earlier one may have. `passed`: there is nothing to dial. */
@@ -81,8 +84,7 @@ interface Dependencies {
 export const voiceCallIdOf = (project: string, parts: readonly string[]): string =>
   `vc_${createHash('sha256').update(JSON.stringify([project, ...parts])).digest().subarray(0, 16).toString('base64url')}`;
 
-/** A turn that was given longer ago is none any more: the hour, or the rate, may have changed since. Far above the time that a start takes. */
-const TURN_LASTS = sql`interval '1 minute'`;
+const TURN_LASTS = sql`make_interval(secs => ${TURN_MS / 1_000})`;
 
 /** In these a workflow waits for what becomes of the call. */
 const WATCHED = [...ON_A_LINE, 'ended', 'needs_attention'] as const satisfies readonly VoiceState[];
@@ -265,6 +267,11 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
       return written.numUpdatedRows > 0n;
     },
 
+    /** It is not known whether the last of so many dials has called anybody: whoever gives lines out counts that at once. */
+    async doubt(key: VoiceCallKey, { dials, reason }: { dials: number; reason: string }): Promise<void> {
+      await change(key, ['dialling']).where('observed', 'is', null).where('dials', '=', dials).set({ reason: storable(reason) }).execute();
+    },
+
     /** Leaves it to a person. @returns false when it was found, or came to an end, by itself */
     async park(key: VoiceCallKey, attention: Omit<VoiceAttention, 'sinceMs'>): Promise<boolean> {
       const written = await change(key, PARKED_FROM[attention.code])
@@ -292,11 +299,11 @@ export const createVoiceCalls = ({ db, tracking }: Dependencies) => {
       throw new AftercallError('CONFLICT', `This voice call is ${found.state.replaceAll('_', ' ')}: only one that is queued can be cancelled.`, { advice, outcome: 'refused' });
     },
 
-    /** Calls of all projects that should be watched, and that nobody has written of since. Each is given out once in a while. */
-    async unwatched(since: Date, limit: number): Promise<VoiceCallKey[]> {
+    /** Calls of all projects that should be watched, and that nobody has written of since; of those that wait for a person, since another time. Each is given out once in a while. */
+    async unwatched({ since, parkedSince }: { since: Date; parkedSince: Date }, limit: number): Promise<VoiceCallKey[]> {
       const { rows } = await sql<{ project: string; id: string }>`
         update voice_calls set updated_at = now() where (project, id) in (
-          select project, id from voice_calls where state in (${sql.join([...WATCHED])}) and updated_at < ${since}
+          select project, id from voice_calls where state in (${sql.join([...WATCHED])}) and updated_at < case state when 'needs_attention' then ${parkedSince}::timestamptz else ${since}::timestamptz end and updated_at < ${since}
           order by updated_at limit ${limit} for update skip locked
         ) returning project, id`.execute(db);
       return rows.map(({ project, id }) => ({ project, voiceCallId: id }));
@@ -337,7 +344,7 @@ const dateOf = (ms: number | null): Date | null => (ms === null ? null : new Dat
 /** As numbers are stored, whatever notation they are asked for in. */
 const e164 = (number: string): string => `+${number.replaceAll(/[^0-9]/g, '').replace(/^00/, '')}`;
 
-const matching = (db: Database, project: string, { states, outcome, batchId, number, requestedFrom, requestedTo }: VoiceCallFilter) => {
+const matching = (db: Database, project: string, { states, outcome, batchId, number, requestedFrom, requestedTo, attention }: VoiceCallFilter) => {
   let query = db.selectFrom('voice_calls').where('project', '=', project);
   if (states && states.length > 0) query = query.where('state', 'in', states);
   if (outcome) query = query.where('outcome', '=', outcome);
@@ -345,6 +352,7 @@ const matching = (db: Database, project: string, { states, outcome, batchId, num
   if (number) query = query.where('to_number', '=', e164(number));
   if (requestedFrom) query = query.where('requested_at', '>=', requestedFrom);
   if (requestedTo) query = query.where('requested_at', '<', requestedTo);
+  if (attention) query = query.where(sql<boolean>`attention ->> 'code' = ${attention}`);
   return query;
 };
 

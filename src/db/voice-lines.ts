@@ -1,8 +1,8 @@
 import { type RawBuilder, sql, type Transaction } from 'kysely';
-import type { CallingRules, Wait } from '../domain/daily-limit.ts';
+import { type CallingRules, turnFrom, type Wait } from '../domain/daily-limit.ts';
+import { ACCOUNT_ENDS, type Brake, BRAKE_AFTER, BRAKE_LOOKS_BACK_MS, BRAKE_TRIES_EVERY_MS, BRAKE_WAITS_MS, brakeOf, DIAL_TAKES_MS, UNKNOWN, WENT_OUT } from '../domain/line-brake.ts';
 import { type Lines, type LinePlan, freeLines, planLines, type WaitingCall } from '../domain/line-plan.ts';
 import { startOfDay } from '../domain/local-time.ts';
-import { isQuiet, nextAllowedMs } from '../domain/quiet-hours.ts';
 import { ON_A_LINE, VOICE_PRIORITIES } from '../domain/voice.ts';
 import { type Database, json } from './database.ts';
 import type { HeldBack, Schema } from './schema.ts';
@@ -42,6 +42,8 @@ export interface TakenLines {
   rateAllowsAtMs?: LinePlan['rateAllowsAtMs'];
   /** Not all that is due was looked at. */
   more: boolean;
+  /** The account's calls do not go out: one at a time is tried. */
+  braked?: Brake & { nextAtMs: number };
 }
 
 export interface QueueView {
@@ -64,6 +66,8 @@ interface Head {
 
 const WAITING = sql`state = 'queued' and lined_up_at is null and not held`;
 const isOnALine = sql`(state in (${sql.join([...ON_A_LINE])}) or (state = 'queued' and lined_up_at is not null))`;
+/** Ended by the account's provider before anybody was rung. */
+const endedForAccount = sql`(v.started_at is null and v.observed ->> 'disconnectionReason' in (${sql.join(Object.keys(ACCOUNT_ENDS))}))`;
 const timeOf = (ms: number): RawBuilder<Date> => sql<Date>`${new Date(ms).toISOString()}::timestamptz`;
 
 export type VoiceLines = ReturnType<typeof createVoiceLines>;
@@ -109,12 +113,12 @@ export const createVoiceLines = (db: Database) => ({
       const zonesDone = new Set<string>();
       for (let rounds = 0; rounds < MOST_ROUNDS; rounds += 1) {
         const zones = [...new Set((await heads(tx, project, nowMs, SPARE)).map(({ zone }) => zone ?? rules.timeZone))];
-        const quiet = zones.filter((zone) => !zonesDone.has(zone) && isQuiet(nowMs, rules.quietHours, zone));
+        const quiet = zones.filter((zone) => !zonesDone.has(zone) && turnFrom(nowMs, rules, zone) > nowMs);
         if (quiet.length === 0) return;
         for (const zone of quiet) {
           zonesDone.add(zone);
           const isOfZone = zone === rules.timeZone ? sql`coalesce(request ->> 'timeZone', ${zone}) = ${zone}` : sql`request ->> 'timeZone' = ${zone}`;
-          await sql`update voice_calls set not_before = ${timeOf(nextAllowedMs(nowMs, rules.quietHours, zone))}, waits_for = 'quiet_hours', updated_at = now()
+          await sql`update voice_calls set not_before = ${timeOf(turnFrom(nowMs, rules, zone))}, waits_for = 'quiet_hours', updated_at = now()
             where project = ${project} and ${WAITING} and not_before <= ${timeOf(nowMs)} and ${isOfZone}`.execute(tx);
         }
       }
@@ -143,7 +147,10 @@ export const createVoiceLines = (db: Database) => ({
         const counted = await sql<{ ours: number; of_project: number }>`select count(*)::int as ours, (count(*) filter (where project = ${project}))::int as of_project
           from voice_calls where line_account = ${account} and ${isOnALine}`.execute(tx);
         const { ours, of_project: ofProject } = counted.rows[0]!;
-        const lines: Lines = { limit: shared.line_limit ?? 0, others: shared.others ?? 0, ours, ofProject, most };
+        const allLines: Lines = { limit: shared.line_limit ?? 0, others: shared.others ?? 0, ours, ofProject, most };
+        const brake = await brakeAt(tx, { account, nowMs, lastAtMs: shared.planned_until?.getTime() });
+        if (brake && brake.nextAtMs > nowMs) return { start: [], lacking: undefined, more: false, braked: brake };
+        const lines: Lines = brake ? { limit: Math.min(1, freeLines(allLines)), others: 0, ours: 0, ofProject: 0, most: 0 } : allLines;
         const limit = Math.min(freeLines(lines), MOST_AT_ONCE) + SPARE;
         for (let rounds = 0; rounds < MOST_ROUNDS; rounds += 1) {
           const found = await heads(tx, project, nowMs, limit);
@@ -152,6 +159,7 @@ export const createVoiceLines = (db: Database) => ({
           if (plan.wait.length > 0) await putOff(tx, project, plan.wait);
           if (plan.start.length === 0 && plan.wait.length > 0) continue;
           const started = plan.start.length === 0 ? [] : await lineUp(tx, { project, account, start: plan.start });
+          if (brake) return { start: started, lacking: plan.lacking, more: false, braked: { ...brake, nextAtMs: nowMs + BRAKE_TRIES_EVERY_MS } };
           return { start: started, lacking: plan.lacking, ...(plan.rateAllowsAtMs === undefined ? {} : { rateAllowsAtMs: plan.rateAllowsAtMs }), more: plan.lacking === undefined && found.length === limit };
         }
         return { start: [], lacking: undefined, more: true };
@@ -249,7 +257,32 @@ const heads = async (tx: Transaction<Schema>, project: string, nowMs: number, li
   return rows;
 };
 
-/** With how often each number was called on this day of its zone. A call that the provider refused was none. */
+/**
+ * Whether the account's calls do not go out, and when the next one may be tried. Dials whose fate is open, and clear
+ * refusals of one call, say nothing either way.
+ */
+const brakeAt = async (tx: Transaction<Schema>, { account, nowMs, lastAtMs }: { account: string; nowMs: number; lastAtMs: number | undefined }): Promise<(Brake & { nextAtMs: number }) | undefined> => {
+  const decidedBy = timeOf(nowMs - DIAL_TAKES_MS);
+  const { rows } = await sql<{ fate: string }>`select fate from (
+      select v.dialling_at, case
+        when v.provider_call_id is null and v.state in ('needs_attention', 'cancelled') then ${UNKNOWN}
+        when v.provider_call_id is null and v.state = 'dialling' and (v.reason is not null or v.dialling_at < ${decidedBy}) then ${UNKNOWN}
+        when ${endedForAccount} then v.observed ->> 'disconnectionReason'
+        when v.provider_call_id is not null and (v.state <> 'dialled' or v.dialled_at < ${decidedBy}) then ${WENT_OUT}
+      end as fate
+      from voice_calls v where v.line_account = ${account} and v.dialling_at > ${timeOf(nowMs - BRAKE_LOOKS_BACK_MS)}
+    ) dials where fate is not null order by dialling_at desc limit ${BRAKE_AFTER}`.execute(tx);
+  const brake = brakeOf(rows.map(({ fate }) => fate));
+  if (!brake) return undefined;
+  const last = await sql<{ open: boolean }>`select exists (
+      select from voice_calls where line_account = ${account} and ((state = 'queued' and lined_up_at is not null) or (state = 'dialling' and dialling_at > ${timeOf(nowMs - BRAKE_WAITS_MS)}))
+    ) as open`.execute(tx);
+  const nextAtMs = (lastAtMs ?? 0) + BRAKE_TRIES_EVERY_MS;
+  // One at a time: the next one waits until it is known what became of the last.
+  return { ...brake, nextAtMs: last.rows[0]!.open ? Math.max(nextAtMs, nowMs + DIAL_TAKES_MS) : nextAtMs };
+};
+
+/** With how often each number was called on this day of its zone. A call that the provider refused, or ended for want of its own, was none. */
 const withToday = async (tx: Transaction<Schema>, { project, nowMs, rules, found }: { project: string; nowMs: number; rules: CallingRules; found: Head[] }): Promise<WaitingCall[]> => {
   const calls = found.map(({ id, to_number: to, priority, zone }) => ({ id, to, priority, ...(zone === null ? {} : { timeZone: zone }), dialledToday: 0 }));
   if (rules.voiceCallsPerNumberPerDay === 0 || calls.length === 0) return calls;
@@ -261,7 +294,7 @@ const withToday = async (tx: Transaction<Schema>, { project, nowMs, rules, found
   const asked = calls.map(({ id, to, timeZone }) => ({ id, to_number: to, day: dayOf(timeZone ?? rules.timeZone) }));
   const { rows } = await sql<{ id: string; calls: number }>`select asked.id, count(*)::int as calls
     from jsonb_to_recordset(${json(asked)}::jsonb) as asked (id text, to_number text, day timestamptz)
-    join voice_calls v on v.project = ${project} and v.to_number = asked.to_number and (v.dialling_at >= asked.day or (v.state = 'queued' and v.lined_up_at is not null)) and not (v.state = 'failed' and v.observed is null)
+    join voice_calls v on v.project = ${project} and v.to_number = asked.to_number and (v.dialling_at >= asked.day or (v.state = 'queued' and v.lined_up_at is not null)) and not (v.state = 'failed' and v.observed is null) and not coalesce(${endedForAccount}, false)
     group by 1`.execute(tx);
   const counts = new Map(rows.map((row) => [row.id, row.calls]));
   return calls.map((call) => ({ ...call, dialledToday: counts.get(call.id) ?? 0 }));

@@ -54,23 +54,36 @@ export const isQuiet = (ms: number, windows: readonly QuietWindow[], timeZone: s
 /**
  * The first time from now on at which somebody may be called.
  *
- * @returns epoch ms: `nowMs` itself where it is not quiet. Of windows that leave no time, eight days on
+ * @param forMs how long it must not be quiet from then on, its end not included: a turn that is given now is taken later
+ * @returns epoch ms: `nowMs` itself where it is not quiet. Of windows that leave no such time, eight days on
  */
-export const nextAllowedMs = (nowMs: number, windows: readonly QuietWindow[], timeZone: string): number => {
+export const nextAllowedMs = (nowMs: number, windows: readonly QuietWindow[], timeZone: string, forMs = 0): number => {
+  if (windows.length === 0) return nowMs;
   let ms = nowMs;
   while (ms - nowMs < LONGEST_LOOK_MS) {
-    const shown = shownAt(ms, timeZone);
-    const end = endOfQuiet(windows, shown);
-    if (end === undefined) return ms;
-    const ahead = ms + (end - shown);
+    const quietFrom = firstQuiet(ms, forMs, windows, timeZone);
+    if (quietFrom === undefined) return ms;
+    const shown = shownAt(quietFrom, timeZone);
+    const ahead = quietFrom + (endOfQuiet(windows, shown)! - shown);
     // Clocks that are changed before then show something else there.
-    ms = clockChange(ms, ahead, timeZone) ?? ahead;
+    ms = clockChange(quietFrom, ahead, timeZone) ?? ahead;
   }
   return ms;
 };
 
-/** Whether there is a minute in the week that is not quiet. */
-export const leavesTime = (windows: readonly QuietWindow[]): boolean => {
-  for (let shown = 0; shown < 7 * DAY_MS; shown += MINUTE_MS) if (endOfQuiet(windows, shown) === undefined) return true;
+/** Windows begin with a minute, and clocks are changed at one: within it, nothing changes. */
+const firstQuiet = (fromMs: number, forMs: number, windows: readonly QuietWindow[], timeZone: string): number | undefined => {
+  for (let ms = fromMs; ms === fromMs || ms < fromMs + forMs; ms = (Math.floor(ms / MINUTE_MS) + 1) * MINUTE_MS) if (isQuiet(ms, windows, timeZone)) return ms;
+  return undefined;
+};
+
+/** Whether there is a time in the week that is not quiet for so long. */
+export const leavesTime = (windows: readonly QuietWindow[], forMs: number): boolean => {
+  let minutes = 0;
+  // A day more than the week: its end is its beginning.
+  for (let shown = 0; shown < 8 * DAY_MS; shown += MINUTE_MS) {
+    minutes = endOfQuiet(windows, shown) === undefined ? minutes + 1 : 0;
+    if (minutes * MINUTE_MS >= forMs) return true;
+  }
   return false;
 };

@@ -7,7 +7,7 @@ import { startApi } from '../../src/api/start.ts';
 import { shownAt } from '../../src/domain/local-time.ts';
 import { complete } from '../support/config.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
-import { ledgerOf, startRetellSandbox } from '../support/sandbox.ts';
+import { addFaults, clearFaults, ledgerOf, startRetellSandbox } from '../support/sandbox.ts';
 import { startSystem, type TestSystem } from '../support/system.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
 import { until } from '../support/until.ts';
@@ -25,7 +25,7 @@ let keys = 0;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'aftercall-lines-'));
   [server, postgres, retell] = await Promise.all([startTemporalProcess(), startPostgres(), startRetellSandbox(folder, { speed: { ringMs: 400, talkMs: 200, analysisMs: 50 } })]);
-  system = await startSystem({ server, env: { ...retell.env, API_PORT: '0', DATABASE_URL: await postgres.createDatabase(), RETELL_CALLS_PER_SECOND: '50', VOICE_LOOK_UP_FIRST: '1s', VOICE_LOOK_UP_MAX: '1s' } });
+  system = await startSystem({ server, env: { ...retell.env, API_PORT: '0', DATABASE_URL: await postgres.createDatabase(), RETELL_CALLS_PER_SECOND: '50', VOICE_SECOND_LOOK: '1s', VOICE_LOOK_UP_FIRST: '1s', VOICE_LOOK_UP_MAX: '1s' } });
   api = await startApi(system.wiring);
   await retell.control('webhooks', { url: `${api.url}/webhooks/retell` });
 });
@@ -98,6 +98,9 @@ describe('lines of an account', () => {
 
   it('go to urgent calls first, and to a project’s own share only', async () => {
     await retell.control('limits', { concurrency: 0 });
+    // Not by what was read a moment ago: whoever is turned away goes behind.
+    const { voice } = await system.wiring.adaptersOf(PROJECT);
+    await system.wiring.voiceLines.noteReading(voice!.account, { limit: 0, others: 0, readAt: new Date() });
     const [low, middle, high] = [someNumbers(2), someNumbers(2), someNumbers(2)];
     const { body } = await send(`to,priority\n${[...low.map((to) => `${to},5`), ...middle.map((to) => `${to},3`), ...high.map((to) => `${to},1`)].join('\n')}\n`);
     await until('the queue waits for a line', async () => {
@@ -135,6 +138,34 @@ it('looks again when the rate of the account allows, and not all the time until 
   await until('nobody looks any more', async () => (await handle.describe()).status.name === 'COMPLETED');
   const looks = ((await handle.fetchHistory()).events ?? []).filter(({ activityTaskScheduledEventAttributes: scheduled }) => scheduled?.activityType?.name === 'startDueCalls');
   expect(looks.length).toBeLessThan(20);
+});
+
+it('feeds few of a queue to a provider that takes no calls, says so, and goes on by itself when it does', async () => {
+  const route = 'POST /v2/create-phone-call';
+  await addFaults(retell, { route, times: 2, effect: { kind: 'drop_before' } });
+  await addFaults(retell, { route, times: 1_000, effect: { kind: 'respond', status: 503, body: {} } });
+  const to = someNumbers(30);
+  const { batchId } = (await send(`to\n${to.join('\n')}\n`)).body;
+  const heldBack = await until('the queue is braked', async () => (await ask<{ heldBack: { code: string } | null }>('GET', 'voice-lines')).body.heldBack ?? undefined);
+  expect(heldBack).toEqual({ code: 'UPSTREAM_UNAVAILABLE', message: expect.stringMatching(/braked: of the last 5 calls/), advice: expect.stringMatching(/One call a minute is tried/) });
+  // Those that had a line when the fifth failed, and perhaps one that was tried.
+  const { byState: during } = await until('what was dialled is parked', async () => {
+    const batch = await batchOf(batchId);
+    return batch.byState['dialling'] === undefined && (batch.byState['needs_attention'] ?? 0) >= 5 && batch;
+  });
+  expect(during['needs_attention']).toBeLessThanOrEqual(8);
+  const metrics = await (await fetch(`${api.url}/metrics`, { headers: { authorization: `Bearer ${complete.API_TOKEN}` } })).text();
+  expect(metrics).toMatch(/^aftercall_voice_held_back\{project="default",code="UPSTREAM_UNAVAILABLE"\} 1$/m);
+  expect(metrics).toMatch(new RegExp(`^aftercall_voice_calls\\{project="default",state="needs_attention"\\} ${during['needs_attention']}$`, 'm'));
+  expect(metrics).toMatch(/^aftercall_voice_oldest_due_seconds\{project="default"\} [0-9.]+$/m);
+  await clearFaults(retell);
+  const { byState: after } = await until('all others were dialled', async () => {
+    const batch = await batchOf(batchId);
+    return (batch.byState['not_connected'] ?? 0) + (batch.byState['needs_attention'] ?? 0) === 30 && batch;
+  });
+  expect(after['needs_attention']).toBeLessThanOrEqual(9);
+  expect((await ask('GET', 'voice-lines')).body).toMatchObject({ heldBack: null });
+  expect((await placed()).filter((number) => to.includes(number))).toHaveLength(after['not_connected']!);
 });
 
 it('does not dial in quiet hours what had its turn before them, when nobody worked then', async () => {

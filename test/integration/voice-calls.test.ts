@@ -251,7 +251,20 @@ it('gives out calls that nobody watches, each once in a while', async () => {
   const key = await aCall();
   await voiceCalls.beginDial(key);
   await db.updateTable('voice_calls').set({ updated_at: new Date(0) }).where('id', '=', key.voiceCallId).execute();
-  const [one, other] = await Promise.all([voiceCalls.unwatched(new Date(1), 10), voiceCalls.unwatched(new Date(1), 10)]);
+  const unwatched = () => voiceCalls.unwatched({ since: new Date(1), parkedSince: new Date(1) }, 10);
+  const [one, other] = await Promise.all([unwatched(), unwatched()]);
   expect([...one, ...other]).toEqual([key]);
-  expect(await voiceCalls.unwatched(new Date(1), 10)).toEqual([]);
+  expect(await unwatched()).toEqual([]);
+});
+
+it('gives out calls that wait for a person less often than those on a line, page by page', async () => {
+  const [ringing, parked, alsoParked] = [await aCall(), await aCall(), await aCall()];
+  for (const key of [ringing, parked, alsoParked]) await voiceCalls.beginDial(key);
+  for (const key of [parked, alsoParked]) await voiceCalls.park(key, { code: 'DIAL_UNKNOWN', message: 'm', advice: 'a' });
+  await db.updateTable('voice_calls').set({ updated_at: new Date(100) }).where('id', 'in', [ringing, parked, alsoParked].map(({ voiceCallId }) => voiceCallId)).execute();
+  expect(await voiceCalls.unwatched({ since: new Date(200), parkedSince: new Date(50) }, 10)).toEqual([ringing]);
+  const pages = [];
+  for (let rounds = 0; rounds < 3; rounds += 1) pages.push(await voiceCalls.unwatched({ since: new Date(200), parkedSince: new Date(200) }, 1));
+  expect(pages.map((page) => page.length)).toEqual([1, 1, 0]);
+  expect(pages.flat().map(({ voiceCallId }) => voiceCallId).toSorted()).toEqual([parked.voiceCallId, alsoParked.voiceCallId].toSorted());
 });

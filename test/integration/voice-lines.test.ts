@@ -207,6 +207,124 @@ describe('calls that have to wait', () => {
   });
 });
 
+describe('an account whose calls do not go out', () => {
+  const later = (minutes: number): number => NOON + minutes * 60_000;
+  const fates = {
+    parked: { state: 'needs_attention' },
+    'given up': { state: 'cancelled' },
+    'in doubt': { state: 'dialling', reason: 'It answered 503.' },
+    'without an answer': { state: 'dialling' },
+    'ended for want of money': { state: 'not_connected', provider_call_id: 'ended', observed: '{"disconnectionReason": "no_valid_payment"}' },
+    'ended, not analysed': { state: 'ended', provider_call_id: 'ended', observed: '{"disconnectionReason": "concurrency_limit_reached"}' },
+    'just begun': { state: 'dialling', dialling_at: new Date(NOON - 1_000) },
+    'just taken': { state: 'dialled', provider_call_id: 'taken', dialled_at: new Date(NOON - 1_000) },
+    refused: { state: 'failed' },
+    'not answered': { state: 'not_connected', provider_call_id: 'rung', observed: '{"disconnectionReason": "dial_no_answer"}' },
+    ringing: { state: 'dialled', provider_call_id: 'rings', dialled_at: new Date(NOON - 40_000) },
+    talking: { state: 'ongoing', provider_call_id: 'talks' },
+    'cut off for want of money': { state: 'completed', provider_call_id: 'cut', started_at: new Date(NOON - 60_000), observed: '{"disconnectionReason": "no_valid_payment"}' },
+  } as const;
+  type Fate = keyof typeof fates;
+  /** Dials of the account as they went, the oldest first, a minute ago. */
+  const dialled = async (list: readonly Fate[], agoMs = 60_000): Promise<void> => {
+    for (const [index, fate] of list.entries()) {
+      const id = `${fate} ${(numbers += 1)}`;
+      await enqueue(id);
+      const { provider_call_id: provider, ...columns } = { provider_call_id: undefined, ...fates[fate] };
+      await db.updateTable('voice_calls').set({ line_account: 'account', lined_up_at: new Date(NOON - agoMs), dialling_at: new Date(NOON - agoMs + index * 1_000), dials: 1, ...(provider ? { provider_call_id: `${provider} ${id}` } : {}), ...columns }).where('id', '=', id).execute();
+    }
+  };
+  const five = (fate: Fate): Fate[] => Array.from({ length: 5 }, () => fate);
+
+  it.each<[what: string, dials: Fate[], code: string | undefined]>([
+    ['nobody was called yet', [], undefined],
+    ['four are in doubt', five('parked').slice(1), undefined],
+    ['five are parked', five('parked'), 'UPSTREAM_UNAVAILABLE'],
+    ['people have given some up', [...five('given up').slice(2), 'parked', 'in doubt'], 'UPSTREAM_UNAVAILABLE'],
+    ['none has had an answer', five('without an answer'), 'UPSTREAM_UNAVAILABLE'],
+    ['it is not paid for', five('ended for want of money'), 'QUOTA_EXHAUSTED'],
+    ['its lines are all in use', five('ended, not analysed'), 'RATE_LIMITED'],
+    ['both, with others that say nothing yet', ['parked', 'refused', 'parked', 'ended for want of money', 'just taken', 'parked', 'ended, not analysed', 'just begun'], 'RATE_LIMITED'],
+    ['one went out before them', ['not answered', ...five('parked')], 'UPSTREAM_UNAVAILABLE'],
+    ['one went out since', [...five('parked'), 'not answered'], undefined],
+    ['one rings since', [...five('parked'), 'ringing'], undefined],
+    ['one talks among them', ['parked', 'parked', 'talking', 'parked', 'parked'], undefined],
+    ['one was cut off that had been answered', [...five('ended for want of money'), 'cut off for want of money'], undefined],
+    ['numbers are refused', five('refused'), undefined],
+  ])('is found: %s', async (_what, dials, code) => {
+    await dialled(dials);
+    await lines.noteReading('account', { limit: 50, others: 0, readAt: new Date() });
+    await batchOf('many', 10);
+    const taken = await take();
+    expect(taken.braked?.code).toBe(code);
+    expect(taken.start.length > 1).toBe(code === undefined);
+  });
+
+  it('gets one at a time, one a minute, whichever project asks, until one goes out', async () => {
+    await dialled(five('parked'));
+    await batchOf('one', 10);
+    await batchOf('two', 10, {}, 'b');
+    const first = await take();
+    expect([first.start.length, first.braked]).toEqual([1, expect.objectContaining({ nextAtMs: later(1), message: expect.stringMatching(/braked/) as unknown })]);
+    expect(await take({ project: 'b', nowMs: later(0.9) })).toMatchObject({ start: [], braked: { code: 'UPSTREAM_UNAVAILABLE' } });
+    // It is not known yet what became of it.
+    await db.updateTable('voice_calls').set({ state: 'dialling', dialling_at: new Date(NOON) }).where('id', '=', first.start[0]!.id).execute();
+    expect((await take({ nowMs: later(2) })).start).toEqual([]);
+    await db.updateTable('voice_calls').set({ state: 'needs_attention' }).where('id', '=', first.start[0]!.id).execute();
+    const second = await take({ project: 'b', nowMs: later(2) });
+    expect(second.start).toHaveLength(1);
+    // The provider was busy: it is in the queue again, and the next one is tried no sooner for it.
+    await db.updateTable('voice_calls').set({ lined_up_at: null, line_account: null, not_before: new Date(later(30)) }).where('id', '=', second.start[0]!.id).execute();
+    expect((await take({ nowMs: later(2.5) })).start).toEqual([]);
+    const third = await take({ nowMs: later(3) });
+    expect(third.start).toHaveLength(1);
+    await db.updateTable('voice_calls').set({ state: 'ongoing', provider_call_id: 'third', dialling_at: new Date(later(3)) }).where('id', '=', third.start[0]!.id).execute();
+    const all = await take({ nowMs: later(3.1) });
+    expect([all.start.length, all.braked]).toEqual([4, undefined]);
+  });
+
+  it('gets none where no line is free, and is tried as ever after a quarter of an hour', async () => {
+    await dialled(five('parked'));
+    await batchOf('many', 10);
+    await lines.noteReading('account', { limit: 5, others: 5, readAt: new Date() });
+    expect(await take()).toMatchObject({ start: [], braked: { code: 'UPSTREAM_UNAVAILABLE' } });
+    await lines.noteReading('account', { limit: 5, others: 0, readAt: new Date() });
+    expect((await take({ nowMs: later(15) })).start).toHaveLength(5);
+  });
+
+  it('does not use up what a number gets in a day, where nobody was rung', async () => {
+    await enqueue('again', { to: '+15550179' });
+    for (const [id, reason] of [['ended', 'no_concurrency_fallback'], ['busy', 'dial_busy']] as const) {
+      await enqueue(id, { to: '+15550179' });
+      await db.updateTable('voice_calls').set({ state: 'not_connected', dialling_at: new Date(NOON - 60_000), line_account: 'account', provider_call_id: id, observed: JSON.stringify({ disconnectionReason: reason }) }).where('id', '=', id).execute();
+    }
+    const limited = (most: number) => take({ rules: { ...rules, voiceCallsPerNumberPerDay: most } });
+    expect((await limited(1)).start).toEqual([]);
+    await db.updateTable('voice_calls').set({ not_before: new Date(NOON - 60_000), waits_for: null }).where('id', '=', 'again').execute();
+    expect((await limited(2)).start.map(({ id }) => id)).toEqual(['again']);
+  });
+});
+
+describe('at the border of quiet hours', () => {
+  const night: CallingRules = { timeZone: 'UTC', quietHours: [{ from: '12:00', to: '14:00' }], voiceCallsPerNumberPerDay: 0 };
+
+  it.each([
+    ['no turn is given that would last into them', NOON - 62_999, 0],
+    ['one is given that ends with their beginning', NOON - 63_000, 1],
+    ['one is given as they end', NOON + 2 * 3_600_000, 1],
+  ] as const)('%s', async (_what, nowMs, turns) => {
+    await enqueue('one', { notBeforeMs: NOON - 3_600_000 });
+    expect((await take({ rules: night, nowMs, aheadMs: 3_000 })).start).toHaveLength(turns);
+    if (turns > 0) return;
+    // Put off until they are over, by this look and by the other way alike: the next look is then, and not at once.
+    const ends = new Date(NOON + 2 * 3_600_000);
+    expect((await lines.next('a')).dueAt).toEqual(ends);
+    await db.updateTable('voice_calls').set({ not_before: new Date(NOON - 3_600_000), waits_for: null }).execute();
+    await lines.postpone({ project: 'a', nowMs, rules: night });
+    expect(await stateOf('one')).toMatchObject({ waits_for: 'quiet_hours', not_before: ends });
+  });
+});
+
 describe('a queue that nobody looks at', () => {
   it('is found once its calls have been due for a while', async () => {
     await enqueue('one', { notBeforeMs: Date.now() - 60_000 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
-import { allowedAt, type CallingRules } from '../../src/domain/daily-limit.ts';
+import { allowedAt, type CallingRules, leavesTurns, turnFrom } from '../../src/domain/daily-limit.ts';
 import { startOfDay } from '../../src/domain/local-time.ts';
-import { isQuiet, leavesTime, nextAllowedMs, type QuietWindow } from '../../src/domain/quiet-hours.ts';
+import { isQuiet, nextAllowedMs, type QuietWindow } from '../../src/domain/quiet-hours.ts';
 import { SettingsChange } from '../../src/api/settings.schema.ts';
 
 const at = (iso: string): number => Date.parse(iso);
@@ -60,10 +60,14 @@ describe('quiet hours', () => {
     [night, true],
     [[{ from: '00:00', to: '24:00' }], false],
     [[{ from: '08:00', to: '20:00' }, { from: '20:00', to: '08:00' }], false],
-    [[{ from: '00:00', to: '24:00', days: ['mon', 'tue', 'wed', 'thu', 'fri', 'sat'] }, { from: '00:01', to: '24:00', days: ['sun'] }], true],
+    [[{ from: '00:00', to: '24:00', days: ['mon', 'tue', 'wed', 'thu', 'fri', 'sat'] }, { from: '00:02', to: '24:00', days: ['sun'] }], true],
+    // A minute is no time for a turn, which lasts that long itself.
+    [[{ from: '00:00', to: '24:00', days: ['mon', 'tue', 'wed', 'thu', 'fri', 'sat'] }, { from: '00:01', to: '24:00', days: ['sun'] }], false],
+    // One minute at the end of Wednesday, and one at the beginning of Thursday.
+    [[{ from: '00:00', to: '24:00', days: ['mon', 'tue', 'fri', 'sat', 'sun'] }, { from: '00:00', to: '23:59', days: ['wed'] }, { from: '00:01', to: '24:00', days: ['thu'] }], true],
     [[{ from: '12:00', to: '11:59' }, { from: '11:59', to: '12:00', days: ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] }], false],
   ])('%j leave time: %s', (windows, leaves) => {
-    expect(leavesTime(windows)).toBe(leaves);
+    expect(leavesTurns(windows)).toBe(leaves);
     expect(SettingsChange.safeParse({ quietHours: windows }).success).toBe(leaves);
   });
 
@@ -83,6 +87,30 @@ describe('quiet hours', () => {
     const read = SettingsChange.safeParse(change);
     if (problem) expect(read.error?.issues[0]?.message).toMatch(problem);
     else expect(read.success).toBe(true);
+  });
+});
+
+describe('a turn that is given now', () => {
+  it.each<[what: string, zone: string, windows: QuietWindow[], now: string, next: string]>([
+    ['ends as quiet hours begin', 'Europe/Berlin', night, '2026-11-21T19:58:57.000Z', '2026-11-21T19:58:57.000Z'],
+    ['would end a moment after they have begun', 'Europe/Berlin', night, '2026-11-21T19:58:57.001Z', '2026-11-22T07:00:00.000Z'],
+    ['would be given in their first moment', 'Europe/Berlin', night, '2026-11-21T20:00:00.000Z', '2026-11-22T07:00:00.000Z'],
+    ['is given as they end', 'Europe/Berlin', night, '2026-11-22T07:00:00.000Z', '2026-11-22T07:00:00.000Z'],
+    ['would last over a minute that is quiet', 'UTC', [{ from: '12:01', to: '12:02' }], '2026-11-21T12:00:59.500Z', '2026-11-21T12:02:00.000Z'],
+    ['finds too little time between two windows', 'UTC', [{ from: '10:00', to: '12:00' }, { from: '12:01', to: '14:00' }], '2026-11-21T11:00:00.000Z', '2026-11-21T14:00:00.000Z'],
+    ['finds enough time between two windows', 'UTC', [{ from: '10:00', to: '12:00' }, { from: '12:02', to: '14:00' }], '2026-11-21T11:00:00.000Z', '2026-11-21T12:00:00.000Z'],
+    // 01:59 is followed by 03:00, which is quiet.
+    ['would see clocks go forward into them', 'Europe/Berlin', early, '2026-03-29T00:59:00.000Z', '2026-03-29T03:00:00.000Z'],
+    ['ends before clocks go forward into them', 'Europe/Berlin', early, '2026-03-29T00:58:57.000Z', '2026-03-29T00:58:57.000Z'],
+    // 02:00 to 03:00 is shown twice: quiet from 02:30 on, both times.
+    ['would last into the first of two half hours', 'Europe/Berlin', early, '2026-10-25T00:29:30.000Z', '2026-10-25T01:00:00.000Z'],
+    ['would last into the second of two half hours', 'Europe/Berlin', early, '2026-10-25T01:29:30.000Z', '2026-10-25T04:00:00.000Z'],
+    // 02:59 is followed by 02:00, which is quiet again.
+    ['would see clocks go back into them', 'Europe/Berlin', [{ from: '00:00', to: '02:30' }], '2026-10-25T00:59:30.000Z', '2026-10-25T01:30:00.000Z'],
+  ])('%s, %s', (_what, zone, windows, now, next) => {
+    expect(iso(turnFrom(at(now), { quietHours: windows }, zone))).toBe(next);
+    // Whoever is put off until then is not put off once more.
+    expect(iso(turnFrom(at(next), { quietHours: windows }, zone))).toBe(next);
   });
 });
 

@@ -15,6 +15,8 @@ const STATEMENTS = [
   sql`create index voice_calls_queued on voice_calls (project, priority, not_before, requested_at, row, id) where state = 'queued' and lined_up_at is null and not held`,
   sql`create index voice_calls_expiring on voice_calls (project, not_after) where state = 'queued' and lined_up_at is null and not_after is not null`,
   sql`create index voice_calls_lined_up on voice_calls (line_account, project) where line_account is not null and state in ('queued', 'dialling', 'dialled', 'ongoing')`,
+  // How the account's last dials went.
+  sql`create index voice_calls_last_dials on voice_calls (line_account, dialling_at desc) where line_account is not null and dialling_at is not null`,
   sql`create index voice_calls_postponed on voice_calls (project, waits_for) where state = 'queued' and waits_for is not null`,
   sql`create index voice_calls_of_batch on voice_calls (project, batch_id, state, outcome) where batch_id is not null`,
   // An account is known by a fingerprint of its key, and may serve several projects: what they share is counted here.
