@@ -3,10 +3,15 @@ import type { Calls } from '../db/calls.ts';
 import type { Completeness } from '../db/completeness.ts';
 import type { Inbox } from '../db/inbox.ts';
 import type { Tracking } from '../db/tracking.ts';
+import type { VoiceBacklog } from '../db/voice-backlog.ts';
 import { CALL_STATES } from '../domain/call.ts';
+import { VOICE_ENDS, VOICE_STATES, type VoiceState } from '../domain/voice.ts';
+
+/** In these a voice call has not come to its end. */
+const OPEN_VOICE_STATES = VOICE_STATES.filter((state) => !(VOICE_ENDS as readonly VoiceState[]).includes(state));
 
 /** What the API process measures. Labels are few: projects, states and routes, never calls or people. */
-export const createMetrics = ({ calls, inbox, completeness, tracking }: { calls: Calls; inbox: Inbox; completeness: Pick<Completeness, 'alarms'>; tracking: Pick<Tracking, 'backlog'> }) => {
+export const createMetrics = ({ calls, inbox, completeness, tracking, voiceBacklog }: { calls: Calls; inbox: Inbox; completeness: Pick<Completeness, 'alarms'>; tracking: Pick<Tracking, 'backlog'>; voiceBacklog: VoiceBacklog }) => {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: 'aftercall_' });
   const requests = new Histogram({
@@ -94,6 +99,40 @@ export const createMetrics = ({ calls, inbox, completeness, tracking }: { calls:
       const found = await completeness.alarms();
       this.reset();
       for (const { project, source, failedDays } of found) this.set({ project, source }, failedDays);
+    },
+  });
+  new Gauge({
+    name: 'aftercall_voice_calls',
+    help: 'Outbound calls that have not come to their end, by project and state.',
+    labelNames: ['project', 'state'],
+    registers: [registry],
+    async collect() {
+      const open = await voiceBacklog.open();
+      this.reset();
+      for (const project of new Set(open.map((each) => each.project))) for (const state of OPEN_VOICE_STATES) this.set({ project, state }, 0);
+      for (const { project, state, calls: number } of open) this.set({ project, state }, number);
+    },
+  });
+  new Gauge({
+    name: 'aftercall_voice_oldest_due_seconds',
+    help: 'By how much the longest-waiting outbound call is overdue that could be dialled but for a line.',
+    labelNames: ['project'],
+    registers: [registry],
+    async collect() {
+      const overdue = await voiceBacklog.overdue();
+      this.reset();
+      for (const { project, seconds } of overdue) this.set({ project }, seconds);
+    },
+  });
+  new Gauge({
+    name: 'aftercall_voice_held_back',
+    help: '1 where a queue of outbound calls is held back, with the code of why.',
+    labelNames: ['project', 'code'],
+    registers: [registry],
+    async collect() {
+      const heldBack = await voiceBacklog.heldBack();
+      this.reset();
+      for (const { project, code } of heldBack) this.set({ project, code }, 1);
     },
   });
   return { registry, requests, webhooks, voiceEvents };

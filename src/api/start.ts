@@ -13,6 +13,7 @@ import { createMessageSweep } from '../client/message-sweep.ts';
 import { createUploadSweep } from '../client/upload-sweep.ts';
 import { createExpiry } from '../client/expiry.ts';
 import { createIdempotency } from '../db/idempotency.ts';
+import { createVoiceBacklog } from '../db/voice-backlog.ts';
 import { messageOf } from '../domain/errors.ts';
 import type { Wiring } from '../wiring.ts';
 import { createApi, listen, type RunningApi } from './app.ts';
@@ -39,7 +40,7 @@ const HOUR_MS = 3_600_000;
 export const startApi = async (wiring: Wiring): Promise<RunningApi & { firstAdmin?: FirstAdmin }> => {
   const { accounts, config, log, db, calls, runs, effects, messages, messagesClient, reportLinks, costs, quality, projects, reviews, agreement, reviewPublications, objects, connectors, credentials, given, hooks, inbox, adaptersOf, callsClient, bulkRulings, bulkClient, presets, presetTests, presetsClient, rescores, rescoresClient, guard, erasures, erasuresClient, intake, budgetRelease, scheduleOf, temporal, voiceCalls, voiceHandOver, voiceCallsClient, voiceBatches, voiceLines, voiceLinesClient } = wiring;
   const { completeness, completenessClient, uploads, warehouse } = wiring;
-  const metrics = createMetrics({ calls, inbox, completeness, tracking: wiring.tracking });
+  const metrics = createMetrics({ calls, inbox, completeness, tracking: wiring.tracking, voiceBacklog: createVoiceBacklog(db) });
   const deliveries: Deliveries = {
     webex: webexDelivery({ callsClient, scheduleOf, log }),
     amocrm: amoCrmDelivery({ adaptersOf, intake, callsClient, pace: paceOf(config), log }),

@@ -131,4 +131,16 @@ export const ResolveBody = z.discriminatedUnion('as', [
   z.strictObject({ as: z.literal('look_again'), by }),
   z.strictObject({ as: z.literal('give_up'), reason, by }),
 ]);
+const Parked = { batch: z.string().max(64).optional(), requestedFrom: moment.optional(), requestedTo: moment.optional(), code: z.enum(['DIAL_UNKNOWN', 'END_UNKNOWN']).optional(), cursor: z.string().max(500).optional(), by };
+export const ResolveManyBody = z.discriminatedUnion('as', [
+  z.strictObject({ as: z.literal('dial_again'), ...Parked }),
+  z.strictObject({ as: z.literal('look_again'), ...Parked }),
+  z.strictObject({ as: z.literal('give_up'), reason, ...Parked }),
+]);
+export const ResolvedManyShape = z.object({
+  resolved: z.number().describe('Calls that wait for nobody any more.'),
+  stillWaiting: z.number().describe('With look_again: calls of which the provider still knows nothing.'),
+  refused: z.array(z.object({ why: z.string(), advice: z.string(), calls: z.number(), voiceCallIds: z.array(z.string()).describe('The first ten of them.') })),
+  next: z.string().nullable().describe('For the `cursor` of the next request, while there are more; null: there are none.'),
+});
 export const StoppedShape = z.object({ voiceCallId: z.string(), stopped: z.boolean() });

@@ -231,6 +231,24 @@ describe('nobody is called twice', () => {
     expect(await placedTo(to)).toEqual([]);
   });
 
+  it('when many are not found: one request says the same of all', async () => {
+    const requestedFrom = new Date(Date.now() - 1_000).toISOString();
+    const numbers = [aNumber('90'), aNumber('90')];
+    const urls = [await parked(numbers[0]!), await parked(numbers[1]!)];
+    const many = (body: object) => ask('POST', `${urls[0]!.slice(0, urls[0]!.lastIndexOf('/'))}/resolve`, { requestedFrom, ...body });
+    expect((await many({ as: 'dial_again', code: 'END_UNKNOWN' })).body).toEqual({ resolved: 0, stillWaiting: 0, refused: [], next: null });
+    expect((await many({ as: 'look_again' })).body).toEqual({ resolved: 0, stillWaiting: 2, refused: [], next: null });
+    expect((await many({ as: 'give_up' })).status).toBe(400);
+    expect((await many({ as: 'dial_again', code: 'DIAL_UNKNOWN' })).body).toEqual({ resolved: 2, stillWaiting: 0, refused: [], next: null });
+    for (const [index, url] of urls.entries()) {
+      const ended = await until(url, 'not_connected');
+      expect([(await placedTo(numbers[index]!)).length, ended.dials]).toEqual([1, 2]);
+    }
+    expect((await many({ as: 'give_up', reason: 'not wanted any more' })).body).toEqual({ resolved: 0, stillWaiting: 0, refused: [], next: null });
+    const entries = await desk.wiring.db.selectFrom('audit_log').select('details').where('action', '=', 'voice_calls.resolve_many').orderBy('at').execute();
+    expect(entries.map(({ details }) => (details as { as: string }).as)).toEqual(['dial_again', 'look_again', 'dial_again', 'give_up']);
+  });
+
   it('when it is not found: a person names the call, and another’s is not taken for it', async () => {
     const to = aNumber('83');
     await retell.control('listing', { lagMs: 3_600_000 });

@@ -143,6 +143,7 @@ const ACCESS: Record<string, 'public' | 'signed_in' | 'project_viewer' | 'projec
   'post /v1/projects/:project/calls/:callId/report-link': 'project_viewer',
   'post /v1/projects/:project/calls/:callId/effects/:effectKey/settle': 'project_admin',
   'post /v1/projects/:project/voice-calls': 'project_admin',
+  'post /v1/projects/:project/voice-calls/resolve': 'project_admin',
   'get /v1/projects/:project/voice-calls': 'project_viewer',
   'get /v1/projects/:project/voice-calls/:voiceCallId': 'project_viewer',
   'post /v1/projects/:project/voice-calls/:voiceCallId/cancel': 'project_admin',

@@ -8,11 +8,12 @@ import { TRACKING_EVENTS } from '../../domain/tracking.ts';
 import { ON_A_LINE, type VoiceCallRequest, type VoiceState } from '../../domain/voice.ts';
 import { HAND_OVER_FAILED } from '../../domain/voice-work.ts';
 import { fromCursor, toCursor } from '../cursor.ts';
+import { MOST_RESOLVED, resolveMany } from '../resolve-many.ts';
 import type { ApiDependencies } from '../dependencies.ts';
 import { HttpProblem } from '../problems.ts';
 import { actorOf, type RouteTable } from '../route.ts';
 import { ProjectParams } from '../shapes.ts';
-import { ActBody, HandOverBody, PlacedShape, PlaceVoiceCallBody, ResolveBody, StopBody, StoppedShape, type VOICE_ACTIONS, VoiceCallDetailShape, VoiceCallListQuery, VoiceCallListShape, VoiceCallParams } from '../voice-calls.schema.ts';
+import { ActBody, HandOverBody, PlacedShape, PlaceVoiceCallBody, ResolveBody, ResolvedManyShape, ResolveManyBody, StopBody, StoppedShape, type VOICE_ACTIONS, VoiceCallDetailShape, VoiceCallListQuery, VoiceCallListShape, VoiceCallParams } from '../voice-calls.schema.ts';
 
 const TAG = 'Voice calls';
 const ALL = '/v1/projects/:project/voice-calls';
@@ -72,6 +73,8 @@ export const voiceCallRoutes = (route: RouteTable, { config, adaptersOf, project
     return { voiceCalls: page.map(viewOf), next: rows.length > limit && last ? toCursor({ startedAt: last.requestedAt, id: last.voiceCallId }) : null, countByState };
   });
 
+  const onBehalf = ({ by }: { by?: string | undefined }): Record<string, unknown> => (by ? { onBehalfOf: by } : {});
+
   const detailOf = async (row: VoiceCallRow) => ({
     ...viewOf(row),
     actions: actionsOf(row),
@@ -97,7 +100,33 @@ export const voiceCallRoutes = (route: RouteTable, { config, adaptersOf, project
 
   const act = { access: 'project_admin' as const, tag: TAG, params: VoiceCallParams, action: true as const };
   const audited = (what: string) => ({ action: `voice_calls.${what}`, target: ({ params }: { params: { voiceCallId: string } }) => params.voiceCallId });
-  const onBehalf = ({ by }: { by?: string | undefined }): Record<string, unknown> => (by ? { onBehalfOf: by } : {});
+
+  route.post(
+    `${ALL}/resolve`,
+    {
+      access: 'project_admin',
+      action: true,
+      summary: `Say the same of up to ${MOST_RESOLVED} calls that wait for somebody`,
+      tag: TAG,
+      params: ProjectParams,
+      body: ResolveManyBody,
+      returns: ResolvedManyShape,
+      audit: { action: 'voice_calls.resolve_many', target: ({ body }) => body.batch ?? 'all', details: ({ as, requestedFrom, requestedTo, code, by }) => ({ as, ...(requestedFrom ? { requestedFrom } : {}), ...(requestedTo ? { requestedTo } : {}), ...(code ? { code } : {}), ...onBehalf({ by }) }) },
+    },
+    async ({ params: { project }, body: { batch, requestedFrom, requestedTo, code, cursor, by: someone, ...said }, principal, requestId }) => {
+      await projects.settings(project);
+      const filter = { states: ['needs_attention' as const], ...(batch ? { batchId: batch } : {}), ...(requestedFrom ? { requestedFrom: new Date(requestedFrom) } : {}), ...(requestedTo ? { requestedTo: new Date(requestedTo) } : {}), ...(code ? { attention: code } : {}) };
+      const found = await voiceCalls.list(project, filter, { limit: MOST_RESOLVED + 1, ...(cursor ? { after: fromCursor(cursor) } : {}) });
+      const by = actorOf(principal, someone);
+      const { tried, ...outcome } = await resolveMany(found.slice(0, MOST_RESOLVED), async (row) => {
+        if (!(resolutionsOf(row) as string[]).includes(said.as)) throw new AftercallError('CONFLICT', `It cannot be resolved as ${said.as}: the provider has it.`, { advice: `It can be resolved as ${resolutionsOf(row).join(', ')}.`, outcome: 'refused' });
+        await voiceCallsClient.resolve(row, { ...said, by }, requestId);
+        return said.as === 'look_again' && (await voiceCalls.get(project, row.voiceCallId)).state === 'needs_attention' ? 'still_waiting' : 'resolved';
+      });
+      const last = found[tried - 1];
+      return { ...outcome, next: tried < found.length && last ? toCursor({ startedAt: last.requestedAt, id: last.voiceCallId }) : null };
+    },
+  );
 
   route.post(`${ONE}/cancel`, { ...act, summary: 'Take back a call that is not being dialled yet', body: ActBody, returns: VoiceCallDetailShape, audit: { ...audited('cancel'), details: onBehalf } }, async ({ params, body, principal }) => {
     const by = actorOf(principal, body.by);
