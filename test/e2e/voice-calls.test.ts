@@ -231,6 +231,16 @@ describe('nobody is called twice', () => {
     expect(await placedTo(to)).toEqual([]);
   });
 
+  it('when it is not found and its workflow was ended: whoever resolves it has it watched again', async () => {
+    const to = aNumber('90');
+    const url = await parked(to);
+    await desk.wiring.temporal.workflow.getHandle(`voice/default/${url.slice(url.lastIndexOf('/') + 1)}`).terminate('by hand');
+    const refused = await ask('POST', `${url}/resolve`, { as: 'dial_again' });
+    expect([refused.status, refused.body['detail']]).toEqual([409, expect.stringContaining('had been ended in Temporal')]);
+    await wait('it can be resolved', async () => (await ask('POST', `${url}/resolve`, { as: 'dial_again' })).status === 200);
+    expect((await until(url, 'not_connected')).dials).toBe(2);
+  });
+
   it('when many are not found: one request says the same of all', async () => {
     const requestedFrom = new Date(Date.now() - 1_000).toISOString();
     const numbers = [aNumber('90'), aNumber('90')];
