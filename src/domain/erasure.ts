@@ -28,7 +28,12 @@ export interface EraseCallsInput {
   erasureId: string;
   pace: Pace;
   /** Where rows about the calls have been loaded to; absent in workflows from before there was a warehouse. */
-  warehouse?: { sinks: WarehouseSink[]; graceMs: number };
+  warehouse?: {
+    sinks: WarehouseSink[];
+    graceMs: number;
+    /** Set by the workflow itself when it continues as new: its files are done with, and so many were removed. */
+    swept?: number;
+  };
 }
 
 /** A call whose steps were under way: what they still wrote is removed once they have stopped. */

@@ -1,4 +1,5 @@
 import type { CallKey, CallVersion } from './call.ts';
+import type { WarehouseSink } from './warehouse.ts';
 
 /**
  * Workflow IDs and object keys. Everything here is plain text to Temporal and to the object store's
@@ -31,7 +32,8 @@ export const presetTestWorkflowId = (project: string, testId: string): string =>
 
 export const rescoreWorkflowId = (project: string, rescoreId: string): string => `rescore/${project}/${rescoreId}`;
 
-export const warehouseLoadWorkflowId = (project: string): string => `warehouse-load/${project}`;
+/** One for each part of the warehouse, so that none waits for another. Files' came first, and had the project's name to itself. */
+export const warehouseLoadWorkflowId = (project: string, sink: WarehouseSink): string => (sink === 'files' ? `warehouse-load/${project}` : `warehouse-load/${project}/${sink}`);
 export const warehouseCompactWorkflowId = (project: string): string => `warehouse-compact/${project}`;
 
 /** Temporal appends the scheduled time to it for each run. */

@@ -26,8 +26,10 @@ export interface CompactedPartitions {
 export interface LoadWarehouseInput {
   project: string;
   pace: Pace;
-  /** In this order. */
+  /** In this order; in workflows from before each had one of its own, all of them. */
   sinks: WarehouseSink[];
+  /** Told of what was loaded, and loaded next, each by a workflow of its own. */
+  next?: WarehouseSink[];
   graceMs: number;
   /** Set by the workflow itself when it continues as new. */
   summary?: WarehouseSummary;
@@ -40,6 +42,9 @@ export interface WarehouseSummary {
   /** Sinks that could not be loaded to the end. */
   failed: WarehouseSink[];
 }
+
+/** Has a load or a compaction that is under way look once more for what there is to do before it ends. */
+export const AGAIN_SIGNAL = 'again';
 
 export interface CompactWarehouseInput {
   project: string;

@@ -1,5 +1,6 @@
-import { continueAsNew, sleep } from '@temporalio/workflow';
+import { continueAsNew, patched, sleep } from '@temporalio/workflow';
 import type { EraseCallsInput, Places } from '../domain/erasure.ts';
+import type { WarehouseSink } from '../domain/warehouse.ts';
 import { erasureActivities, warehouseActivities } from './proxies.ts';
 
 const PAGES_PER_RUN = 200;
@@ -37,18 +38,40 @@ export async function eraseCalls(input: EraseCallsInput): Promise<void> {
 /** Longer than a query takes to find its files; one that is cut off by it may be asked again. */
 const MOST_GRACE_MS = 60_000;
 
+/** Erasures that were under way when files came to go first keep to the order that they began with. */
+const FILES_FIRST = 'files-of-the-warehouse-first';
+
 /**
  * Has the warehouse forget what the database has: the calls' rows are taken back, and files that held them written anew.
  *
+ * The files first, which wait for nobody: what cannot be reached at the moment keeps nothing else from going.
+ *
  * @returns how many files were removed for it
  */
-const forgetInWarehouse = async ({ project, pace }: EraseCallsInput, { sinks, graceMs }: NonNullable<EraseCallsInput['warehouse']>): Promise<Places> => {
+const forgetInWarehouse = async (input: EraseCallsInput, warehouse: NonNullable<EraseCallsInput['warehouse']>): Promise<Places> => {
+  const { project, pace } = input;
+  const { sinks, graceMs } = warehouse;
   const { loadBatch, compactSome, sweepFiles } = warehouseActivities(pace, { patient: true });
-  for (const sink of sinks) while ((await loadBatch({ project, sink })).more);
-  while ((await compactSome({ project, deletedOnly: true })).more);
-  const waitMs = Math.min(graceMs, MOST_GRACE_MS);
-  await sleep(waitMs);
-  const swept = await sweepFiles({ project, olderThanMs: waitMs });
+  let swept = warehouse.swept;
+  let rounds = 0;
+  const untilDone = async (some: () => Promise<{ more: boolean }>): Promise<void> => {
+    while ((await some()).more) {
+      rounds += 1;
+      if (rounds >= PAGES_PER_RUN) await continueAsNew<typeof eraseCalls>({ ...input, warehouse: { ...warehouse, ...(swept === undefined ? {} : { swept }) } });
+    }
+  };
+  const load = (sink: WarehouseSink): Promise<void> => untilDone(() => loadBatch({ project, sink }));
+  const others = sinks.filter((sink) => sink !== 'files');
+  const isFilesFirst = others.length === 0 || patched(FILES_FIRST);
+  if (!isFilesFirst) for (const sink of sinks) await load(sink);
+  if (swept === undefined) {
+    if (isFilesFirst) await load('files');
+    await untilDone(() => compactSome({ project, deletedOnly: true }));
+    const waitMs = Math.min(graceMs, MOST_GRACE_MS);
+    await sleep(waitMs);
+    swept = await sweepFiles({ project, olderThanMs: waitMs });
+  }
+  if (isFilesFirst) for (const sink of others) await load(sink);
   return swept > 0 ? { 'files of the warehouse': swept } : {};
 };
 

@@ -87,6 +87,13 @@ const inFiles = async (): Promise<QueryValue[][]> => {
 const inDatabase = async (): Promise<QueryValue[][]> =>
   (await desk.wiring.db.selectFrom('calls').select(['call_id', 'agent_name', sql<string>`to_char(started_at at time zone 'UTC', 'YYYY-MM-DD')`.as('dt')]).orderBy('call_id').execute()).map(({ call_id, agent_name, dt }) => [call_id, agent_name, dt]);
 
+/** Of the warehouse. */
+const timetables = async (): Promise<string[]> => {
+  const found: string[] = [];
+  for await (const { scheduleId } of desk.wiring.temporal.schedule.list()) if (scheduleId.startsWith('warehouse-')) found.push(scheduleId);
+  return found.toSorted();
+};
+
 /** Waits until nothing waits for the sinks. */
 const loaded = (...sinks: string[]): Promise<boolean> =>
   until(`${sinks.join(' and ')} loaded`, async () => {
@@ -103,6 +110,20 @@ it('loads by its timetable what has changed, to the files and to Snowflake', asy
   expect([await inFiles(), await inSnowflake(QUERY)]).toEqual([rows, rows]);
   const { nextLoad, nextCompaction } = await ask<{ nextLoad: string | null; nextCompaction: string | null }>('GET', '/warehouse');
   expect([typeof nextLoad, typeof nextCompaction]).toEqual(['string', 'string']);
+});
+
+it('puts files together that came while an earlier request still waits to remove some', async () => {
+  const asLoaded = async (): Promise<number> => (await desk.wiring.db.selectFrom('warehouse_files').select('key').where('form', '=', 'json').where('done', '=', true).where('superseded_at', 'is', null).execute()).length;
+  const { workflowId } = await ask<{ workflowId: string }>('POST', '/warehouse/compact', {});
+  await until('files put together', async () => (await asLoaded()) === 0);
+  await stage(desk.wiring.db, [details('first', { agentName: 'Dee' })]);
+  await loaded('files', 'snowflake');
+  expect(await asLoaded()).toBeGreaterThan(0);
+  expect(await ask('POST', '/warehouse/compact', {})).toEqual({ workflowId });
+  await until('files put together again', async () => (await asLoaded()) === 0);
+  expect(await inFiles()).toEqual(await inDatabase());
+  // It waits for the grace time; nothing of what follows does.
+  await desk.wiring.temporal.workflow.getHandle(workflowId).terminate();
 });
 
 describe('a worker killed in the middle of a load', () => {
@@ -139,9 +160,27 @@ describe('a worker killed in the middle of a load', () => {
   });
 });
 
+it('goes on loading the files while Snowflake hangs', async () => {
+  const loadsOf = async (sink: 'snowflake') => (await desk.wiring.db.selectFrom('warehouse_sinks').select('loads').where('sink', '=', sink).executeTakeFirstOrThrow()).loads;
+  const soFar = await loadsOf('snowflake');
+  const before = (await requestsOf(snowflake)).length;
+  await addFaults(snowflake, { route: 'POST /api/v2/statements', effect: { kind: 'hold', forMs: 45_000 } });
+  await stage(desk.wiring.db, [details('hung')]);
+  await until('the statement runs', async () => (await requestsOf(snowflake)).slice(before).some(({ method, path }) => method === 'GET' && path.startsWith('/api/')));
+  await stage(desk.wiring.db, [details('not-held-up')]);
+  await loaded('files');
+  // Of Snowflake, the batch that hangs is not even loaded yet.
+  expect(await loadsOf('snowflake')).toBe(soFar);
+  expect(await inFiles()).toEqual(await inDatabase());
+  await loaded('files', 'snowflake');
+  expect(await inSnowflake(QUERY)).toEqual(await inDatabase());
+});
+
 it('says what Snowflake was not told of while it was not connected, and makes up for it once it is', async () => {
+  await until('the timetables', async () => (await timetables()).length === 3);
   await close();
   await open({});
+  await until('the timetable of Snowflake gone', async () => (await timetables()).length === 2);
   await startWorker();
   await stage(desk.wiring.db, [details('fourth')]);
   const { erasureId } = await ask<{ erasureId: string }>('POST', '/erasures', { callId: 'second', confirm: 'erase 1 call' });
@@ -171,3 +210,17 @@ it('says what Snowflake was not told of while it was not connected, and makes up
   expect(whole.notErased).not.toHaveProperty(['calls that rows in snowflake may tell of']);
   expect(await inSnowflake(QUERY)).not.toContainEqual(expect.arrayContaining(['third']));
 }, 600_000);
+
+it('loads by hand only where that is set, and still puts files together by its timetable', async () => {
+  await close();
+  await open({ ...snowflake.env, WAREHOUSE_LOAD_EVERY: '0s' });
+  await until('the timetables gone', async () => (await timetables()).length === 1);
+  expect(await ask('GET', '/warehouse')).toMatchObject({ nextLoad: null, nextCompaction: expect.any(String) as unknown });
+  await startWorker();
+  await stage(desk.wiring.db, [details('by-hand')]);
+  await ask('POST', '/warehouse/load', {});
+  await loaded('files', 'snowflake');
+  const rows = await inDatabase();
+  expect(rows).toContainEqual(expect.arrayContaining(['by-hand']));
+  expect([await inFiles(), await inSnowflake(QUERY)]).toEqual([rows, rows]);
+});

@@ -2,6 +2,7 @@ import type { WorkflowHandle } from '@temporalio/client';
 import { bulkWorkflowId, callWorkflowId, completenessScheduleId, erasureWorkflowId, ingestWorkflowId, messageWorkflowId, presetTestWorkflowId, publicationWorkflowId, reconciliationWorkflowId, rescoreWorkflowId, retentionWorkflowId, warehouseCompactWorkflowId, warehouseLoadWorkflowId, voiceCallWorkflowId, voiceLinesWorkflowId } from '../../src/domain/ids.ts';
 import { type Pace, VOICE_OBSERVED_SIGNAL, type VoicePace } from '../../src/domain/messages.ts';
 import { RESCORE_SIGNALS } from '../../src/domain/rescore.ts';
+import { AGAIN_SIGNAL } from '../../src/domain/warehouse.ts';
 import { VOICE_LINES_SIGNAL } from '../../src/domain/voice-lines.ts';
 import type { VoiceStanding } from '../../src/domain/voice-work.ts';
 import type * as workflows from '../../src/workflows/index.ts';
@@ -43,7 +44,7 @@ export const STARTS: Record<Workflow, (name: string) => { workflowId: string; in
   checkDays: (name) => ({ workflowId: `${completenessScheduleId(project, 'webex')}-${name}`, input: { project, source: 'webex' } }),
   presetTest: (name) => ({ workflowId: presetTestWorkflowId(project, name), input: { project, testId: name } }),
   outboundCall: (name) => ({ workflowId: voiceCallWorkflowId({ project, voiceCallId: name }), input: { project, voiceCallId: name, voicePace: { secondLookMs: 50, firstLookUpMs: 200, maxLookUpMs: 400, patienceMs: 600_000 } } }),
-  loadWarehouse: (name) => ({ workflowId: `${warehouseLoadWorkflowId(project)}/${name}`, input: { project, sinks: ['files', 'snowflake'], graceMs: 50 } }),
+  loadWarehouse: (name) => ({ workflowId: `${warehouseLoadWorkflowId(project, 'files')}/${name}`, input: { project, sinks: ['files', 'snowflake'], graceMs: 50 } }),
   compactWarehouse: (name) => ({ workflowId: `${warehouseCompactWorkflowId(project)}/${name}`, input: { project, graceMs: 50 } }),
   rescore: (name) => ({ workflowId: rescoreWorkflowId(project, name), input: { project, rescoreId: name } }),
   voiceLines: (name) => ({ workflowId: voiceLinesWorkflowId(name), input: { project: name } }),
@@ -265,6 +266,7 @@ export const shapes = (): Shape[] => [
   { name: 'bulk-broken-off', workflow: 'bulkRuling', input: {}, steps: stepsThat(['ruleOnCalls', finalFailure('CONFLICT')]), fails: true },
   { name: 'erasure-with-late-calls', workflow: 'eraseCalls', input: {}, steps: stepsThat(['eraseSome', { left: 1, late: 0 }, { left: 0, late: 12 }], ['eraseLate', { left: 2 }, { left: 0 }]) },
   { name: 'erasure-from-the-warehouse', workflow: 'eraseCalls', input: { warehouse: { sinks: ['files'], graceMs: 50 } }, steps: stepsThat(['loadBatch', { units: 1, rows: 1, more: true, rebuilt: false }], ['compactSome', { partitions: 10, more: true }], ['sweepFiles', 3]) },
+  { name: 'erasure-from-files-and-snowflake', workflow: 'eraseCalls', input: { warehouse: { sinks: ['files', 'snowflake'], graceMs: 50 } }, steps: stepsThat(['loadBatch', { units: 1, rows: 1, more: true, rebuilt: false }], ['compactSome', { partitions: 10, more: true }], ['sweepFiles', 3]) },
   { name: 'retention-two-pages', workflow: 'applyRetention', input: {}, steps: stepsThat(['retainPage', true]) },
   {
     name: 'day-compared',
@@ -276,7 +278,18 @@ export const shapes = (): Shape[] => [
   { name: 'days-checked', workflow: 'checkDays', input: {}, steps: stepsThat(['dueDays', ['2026-11-18', '2026-11-19', '2026-11-20']], ['readDayPage', {}, finalFailure('AUTH_FAILED'), {}]) },
   { name: 'warehouse-loaded', workflow: 'loadWarehouse', input: {}, steps: stepsThat(['loadBatch', { units: 2, rows: 3, more: true, rebuilt: false }, { units: 1, rows: 1, more: false, rebuilt: true }]) },
   { name: 'warehouse-not-loaded', workflow: 'loadWarehouse', input: {}, steps: stepsThat(['loadBatch', { units: 1, rows: 1, more: false, rebuilt: false }, finalFailure('CONFIG_INVALID')]) },
+  { name: 'warehouse-loaded-one-after-the-other', workflow: 'loadWarehouse', input: { sinks: ['files'], next: ['snowflake'] }, steps: stepsThat(['loadBatch', { units: 2, rows: 3, more: true, rebuilt: false }, { units: 1, rows: 1, more: false, rebuilt: false }]) },
   { name: 'warehouse-compacted', workflow: 'compactWarehouse', input: {}, steps: stepsThat(['compactSome', { partitions: 10, more: true }]) },
+  {
+    name: 'warehouse-compacted-again',
+    workflow: 'compactWarehouse',
+    input: { graceMs: 5_000 },
+    steps: scriptedSteps(),
+    act: async (handle) => {
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      await handle.signal(AGAIN_SIGNAL);
+    },
+  },
   { name: 'preset-tested', workflow: 'presetTest', input: {}, steps: scriptedSteps() },
   { name: 'preset-test-failed', workflow: 'presetTest', input: {}, steps: stepsThat(['runPresetTest', finalFailure('MODEL_REFUSED')]) },
   { name: 'rescore-with-a-failure', workflow: 'rescore', input: {}, steps: stepsThat(['nextRescoreCalls', [1, 2, 3, 4, 5], []], ['rescoreCall', finalFailure('MODEL_REFUSED')]) },
