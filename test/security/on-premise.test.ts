@@ -25,7 +25,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'aftercall-on-premise-'));
   [server, sandbox] = await Promise.all([startTemporalProcess(), startTestSandbox(folder)]);
   seen = watchConnections();
-  system = await startSystem({ server, sandbox, folder, env: { OUTBOUND_ONLY: own().join(','), RETRY_ATTEMPTS: '2' } });
+  system = await startSystem({ server, sandbox, folder, env: { DATABASE_URL: 'pglite:', OUTBOUND_ONLY: own().join(','), RETRY_ATTEMPTS: '2' } });
 });
 afterAll(async () => {
   await system?.stop();
