@@ -1,6 +1,6 @@
 import { createPublicKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startAbt } from './abt/server.ts';
@@ -14,7 +14,8 @@ import { RECEIVER_SECRETS, startReceiver } from './receiver/server.ts';
 import { startRetell } from './retell/server.ts';
 import { SALESFORCE_CLIENT, startSalesforce } from './salesforce/server.ts';
 import type { SandboxServer } from './server.ts';
-import { CHOICES, type ChoiceUrls, sandboxSettings, type SandboxUrls, trackedBy } from './settings.ts';
+import { startSnowflake } from './snowflake/server.ts';
+import { CHOICES, type ChoiceUrls, loadedTo, sandboxSettings, type SandboxUrls, trackedBy } from './settings.ts';
 import { startTelegram, TELEGRAM_BOT } from './telegram/server.ts';
 import { startWebex } from './webex/server.ts';
 
@@ -31,14 +32,15 @@ const HELP = `Usage: npm run sandbox -- [options]
   --port-webex N       --port-openai N      --port-salesforce N  --port-amocrm N  (a free one)
   --port-deepgram N    --port-assemblyai N  --port-pyannote N                     (a free one)
   --port-telegram N    --port-receiver N    --port-retell N                       (a free one)
-  --port-abt N                                                                    (a free one)
+  --port-abt N         --port-snowflake N                                         (a free one)
   --retell-webhook URL where Retell's webhooks go                 (nowhere)
   --speech MODE        script: known calls are answered from their scripts; whisper: local recognition
   --whisper-model DIR  a faster-whisper model folder
-  --python PATH        a Python that has faster-whisper          (python3)
+  --python PATH        a Python that has faster-whisper, or sqlglot for Snowflake  (python3)
   --ffmpeg PATH        the ffmpeg program                        (ffmpeg)
   --salesforce-jwt-key FILE
                        public key or certificate (PEM) whose private key signs in to Salesforce by JWT
+  --snowflake-key FILE public key (PEM) whose private key signs in to Snowflake: there is one if it is given
   --attached           end when standard input closes
   --help`;
 
@@ -63,12 +65,14 @@ const readArguments = () =>
       'port-receiver': { type: 'string', default: '0' },
       'port-retell': { type: 'string', default: '0' },
       'port-abt': { type: 'string', default: '0' },
+      'port-snowflake': { type: 'string', default: '0' },
       'retell-webhook': { type: 'string' },
       speech: { type: 'string', default: 'script' },
       'whisper-model': { type: 'string' },
       python: { type: 'string', default: 'python3' },
       ffmpeg: { type: 'string', default: process.env['FFMPEG_PATH'] || 'ffmpeg' },
       'salesforce-jwt-key': { type: 'string' },
+      'snowflake-key': { type: 'string' },
       attached: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -88,11 +92,13 @@ const port = (values: Arguments, name: `port-${keyof SandboxUrls | keyof ChoiceU
   return /^\d+$/.test(text) && Number(text) <= 65_535 ? Number(text) : refuse(`--${name} is a number from 0 to 65535, not "${text}".`);
 };
 
-const publicKey = (file: string): string => {
+const publicKey = (option: 'salesforce-jwt-key' | 'snowflake-key'): string | undefined => {
+  const file = values[option];
+  if (file === undefined) return undefined;
   try {
     return createPublicKey(readFileSync(file)).export({ type: 'spki', format: 'pem' }).toString();
   } catch (error) {
-    return refuse(`--salesforce-jwt-key ${file} holds no key that can be read: ${(error as Error).message}`);
+    return refuse(`--${option} ${file} holds no key that can be read: ${(error as Error).message}`);
   }
 };
 
@@ -115,8 +121,10 @@ const ports = {
   receiver: port(values, 'port-receiver'),
   retell: port(values, 'port-retell'),
   abt: port(values, 'port-abt'),
+  snowflake: port(values, 'port-snowflake'),
 };
-const jwtKey = values['salesforce-jwt-key'] === undefined ? undefined : publicKey(values['salesforce-jwt-key']);
+const jwtKey = publicKey('salesforce-jwt-key');
+const snowflakeKey = publicKey('snowflake-key');
 
 const retellWebhook = values['retell-webhook'];
 if (retellWebhook !== undefined && !URL.canParse(retellWebhook)) refuse(`--retell-webhook is a URL, not "${retellWebhook}".`);
@@ -146,6 +154,7 @@ try {
   servers.push(await startReceiver({ dataFolder, port: ports.receiver }));
   servers.push(await startAbt({ dataFolder, port: ports.abt }));
   servers.push(await startRetell({ ...files, port: ports.retell, ...(retellWebhook === undefined ? {} : { webhookUrl: retellWebhook }) }));
+  if (snowflakeKey) servers.push(await startSnowflake({ pythonPath: values.python, publicKey: snowflakeKey, dataFolder, port: ports.snowflake, setUp: await readFile(new URL('../docs/warehouse-snowflake.sql', import.meta.url), 'utf8') }));
 } catch (error) {
   fail(`The sandbox did not start: ${error instanceof Error ? error.message : String(error)}`, 1);
 }
@@ -161,5 +170,6 @@ if (!values.attached) {
   }
   process.stderr.write(`# Tracking events: ${Object.entries(trackedBy(urls.abt!)).map(([setting, value]) => `${setting}="${value}"`).join(' ')}\n`);
   process.stderr.write(`# Telegram: bot token ${TELEGRAM_BOT.token}, chat ${TELEGRAM_BOT.chats.team}\n# Webhooks: ${urls.receiver}/hooks/any, secret ${RECEIVER_SECRETS[0]}\n`);
+  if (urls.snowflake) process.stderr.write(`# Snowflake, with the tables made: ${Object.entries(loadedTo(urls.snowflake)).map(([setting, value]) => `${setting}="${value}"`).join(' ')}, and SNOWFLAKE_PRIVATE_KEY: the private key that belongs to it, or its file\n`);
   if (jwtKey) process.stderr.write(`SFDC_USERNAME="${SALESFORCE_CLIENT.username}"\n# SFDC_PRIVATE_KEY: the private key that belongs to it, or its file\n`);
 }

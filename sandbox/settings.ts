@@ -8,6 +8,7 @@ import { RECEIVER_SECRETS } from './receiver/server.ts';
 import { RETELL_ACCOUNT } from './retell/server.ts';
 import { MANAGED_ACCOUNTS_OWNER } from './salesforce/seed.ts';
 import { SALESFORCE_CLIENT } from './salesforce/server.ts';
+import { SNOWFLAKE_ACCOUNT } from './snowflake/server.ts';
 import { TELEGRAM_BOT } from './telegram/server.ts';
 import { WEBEX_CLIENT } from './webex/server.ts';
 
@@ -24,6 +25,8 @@ export interface SandboxUrls {
   retell?: string;
   /** Where tracking events go. */
   abt?: string;
+  /** A warehouse, for whoever gives it a key. */
+  snowflake?: string;
 }
 
 /** Those that stand in for a system which the settings have to name. */
@@ -88,6 +91,17 @@ export const tellingTo = ({ telegram, receiver, abt }: SandboxUrls): Record<stri
 
 /** What has outbound calls placed with the stand-in. */
 export const callingWith = ({ retell }: Pick<SandboxUrls, 'retell'>): Record<string, string> => (retell ? { RETELL_BASE_URL: retell, RETELL_API_KEY: RETELL_ACCOUNT.key } : {});
+
+/** What has the warehouse loaded to the stand-in, beside the private key that belongs to its own. */
+export const loadedTo = (snowflake: string): Record<string, string> => ({
+  WAREHOUSE: 'snowflake',
+  SNOWFLAKE_URL: snowflake,
+  SNOWFLAKE_ACCOUNT: SNOWFLAKE_ACCOUNT.account,
+  SNOWFLAKE_USER: SNOWFLAKE_ACCOUNT.user,
+  SNOWFLAKE_WAREHOUSE: SNOWFLAKE_ACCOUNT.warehouse,
+  SNOWFLAKE_DATABASE: SNOWFLAKE_ACCOUNT.database,
+  SNOWFLAKE_SCHEMA: SNOWFLAKE_ACCOUNT.schema,
+});
 
 /** All that are needed, together. */
 export const sandboxSettings = (urls: SandboxUrls): Record<string, string> =>

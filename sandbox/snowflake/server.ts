@@ -19,6 +19,8 @@ export interface SnowflakeOptions {
   publicKey: string;
   identity?: Omit<SnowflakeIdentity, 'publicKey'>;
   port?: number;
+  /** Statements that are run before it takes any, as for tables that have to be there. */
+  setUp?: string;
   /** Keeps tables and ledger; default: in memory. */
   dataFolder?: string;
   /** How long a statement that was not submitted asynchronously is waited for; Snowflake: 45 s. */
@@ -40,13 +42,14 @@ const refuse = (response: Response, status: number, code: string, message: strin
  * Its account reads texts as times by formats of its own, unless a request says others. A repeat of a `requestId` with `retry=true` is answered with the first statement. Acts out `hold` (a statement seems to
  * run `forMs` longer). Statements that Snowflake would refuse although they are grammatical may pass here.
  */
-export const startSnowflake = async ({ pythonPath, publicKey, identity = SNOWFLAKE_ACCOUNT, port = 0, dataFolder, syncMs = SYNC_MS, partitionRows = PARTITION_ROWS }: SnowflakeOptions): Promise<SandboxServer> => {
+export const startSnowflake = async ({ pythonPath, publicKey, identity = SNOWFLAKE_ACCOUNT, port = 0, setUp = '', dataFolder, syncMs = SYNC_MS, partitionRows = PARTITION_ROWS }: SnowflakeOptions): Promise<SandboxServer> => {
   if (dataFolder) await mkdir(dataFolder, { recursive: true });
   const engine = await openEngine(dataFolder && join(dataFolder, 'snowflake.duckdb'));
   const translator = await startTranslator(pythonPath).catch((error: unknown) => {
     engine.close();
     throw error;
   });
+  if (setUp) for (const { sql } of await translator.translate(setUp, 'snowflake')) await engine.run(sql);
   /** Handles of the statements that came with a request ID. */
   const byRequest = new Map<string, string>();
 

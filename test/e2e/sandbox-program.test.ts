@@ -9,8 +9,11 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { LedgerEntry } from '../../sandbox/ledger.ts';
 import type { ChoiceUrls, SandboxUrls } from '../../sandbox/settings.ts';
 import type { DevServer } from '../../scripts/dev-server.ts';
+import { createSnowflakeClient, freshRequestId } from '../../src/adapters/warehouse/snowflake/client.ts';
+import { WAREHOUSE_TABLES } from '../../src/domain/warehouse-tables.ts';
 import type { ExecutionReport } from '../../src/domain/report.ts';
 import { descendantsOf, type Program, runProgram, startProgram } from '../support/program.ts';
+import { sqlglotPython } from '../support/snowflake.ts';
 import { startTemporalProcess } from '../support/temporal-process.ts';
 
 /** `npm run sandbox` by hand, and `npm start` pointed at it and at a Temporal that is not its own. */
@@ -64,6 +67,7 @@ describe('npm run sandbox', () => {
     [['--speech', 'loud'], /--speech is script or whisper, not "loud"/],
     [['--speech', 'whisper'], /--speech whisper needs --whisper-model/],
     [['--salesforce-jwt-key', 'nowhere.pem'], /--salesforce-jwt-key nowhere\.pem holds no key that can be read/],
+    [['--snowflake-key', 'nowhere.pem'], /--snowflake-key nowhere\.pem holds no key that can be read/],
   ];
   it.each(misuses)('refuses %j with its usage and exit code 2', async (args, message) => {
     const { code, stdout, stderr } = await runProgram('sandbox', { args: ['--data', 'refused', ...args], cwd: folder });
@@ -82,6 +86,25 @@ describe('npm run sandbox', () => {
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
     expect(stderr).toMatch(new RegExp(`^The sandbox did not start: .*EADDRINUSE.*${port}`));
     other.close();
+  });
+
+  it('has a Snowflake with its tables for whoever gives it a key', async () => {
+    const program = startProgram('sandbox', { args: ['--data', 'with-warehouse', '--snowflake-key', 'jwt.pub', '--python', sqlglotPython()], cwd: folder });
+    try {
+      await program.says('SNOWFLAKE_PRIVATE_KEY');
+      const { snowflake } = JSON.parse(program.stdout()) as { snowflake: string };
+      const told = new Map([...program.stderr().matchAll(/(SNOWFLAKE_[A-Z]+)="([^"]*)"/g)].map(([, name, value]) => [name!, value!]));
+      expect(told.get('SNOWFLAKE_URL')).toBe(snowflake);
+      const named = (name: string): string => told.get(`SNOWFLAKE_${name}`)!;
+      const client = createSnowflakeClient({
+        SNOWFLAKE_ACCOUNT: named('ACCOUNT'), SNOWFLAKE_URL: snowflake, SNOWFLAKE_USER: named('USER'), SNOWFLAKE_PRIVATE_KEY: privateKey, SNOWFLAKE_WAREHOUSE: named('WAREHOUSE'), SNOWFLAKE_DATABASE: named('DATABASE'), SNOWFLAKE_SCHEMA: named('SCHEMA'),
+        SNOWFLAKE_ROLE: undefined, SNOWFLAKE_PRIVATE_KEY_PASSPHRASE: undefined, UPSTREAM_TIMEOUT: 10_000, OUTBOUND_ONLY: undefined,
+      });
+      for (const table of WAREHOUSE_TABLES) expect((await client.execute(`SELECT COUNT(*) FROM ${table}`, [], { requestId: freshRequestId(), signal: AbortSignal.timeout(60_000) })).rows).toEqual([[0]]);
+    } finally {
+      program.kill('SIGTERM');
+      await program.ended;
+    }
   });
 
   it.each(['SIGTERM', 'SIGINT'] as const)('ends with 0 on %s', async (signal) => {
